@@ -1,0 +1,73 @@
+# Thin by intent: every target calls a module that says the rest in its own --help.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PYTHONPATH := $(CURDIR)/cluster
+PYTHON ?= python3
+TOOLS = $(PYTHON) -m
+# Evaluated on first use, so that `make help` needs nothing.
+VENV = $(eval VENV := $(shell $(TOOLS) leyden_images venv))$(VENV)
+RUN = $(VENV)/bin/python -m
+SOURCES = contract operator trainer-image server-image cluster examples benchmarks tests
+
+.PHONY: help
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: quickstart quickstart-down
+quickstart: ## Fresh machine to a served model: cluster, images, operator, training on 3 pods, predictions
+	@$(TOOLS) leyden_quickstart up
+
+quickstart-down: ## Remove everything that quickstart started
+	@$(TOOLS) leyden_quickstart down
+
+.PHONY: prerequisites environment binaries images cluster
+prerequisites: ## Check this machine and install missing Debian packages (root)
+	@$(TOOLS) leyden_cluster prerequisites --install
+
+environment: ## Make the development environment and print its path
+	@$(TOOLS) leyden_images venv
+
+binaries: ## Build Kubernetes, etcd, containerd, CoreDNS, helm ... into the cache
+	@$(TOOLS) leyden_cluster build
+
+images: ## Build the operator, trainer and server images
+	@$(TOOLS) leyden_images build
+
+cluster: ## Start the local cluster with the images loaded
+	@$(TOOLS) leyden_cluster up --nodes 3
+	@$(TOOLS) leyden_images build --load
+
+.PHONY: test test-quick test-unit test-api test-cluster
+test: prerequisites ## Everything, from a clean clone: builds, verify, all test tiers
+	@$(MAKE) --no-print-directory -j3 environment binaries images
+	@$(MAKE) --no-print-directory verify test-unit test-api test-cluster
+
+test-unit: ## Unit, engine and server tiers
+	$(RUN) pytest tests/unit tests/engine tests/server
+
+test-api: ## API and chart tiers, against a real etcd and kube-apiserver
+	$(RUN) pytest tests/api tests/chart
+
+test-cluster: ## The user's flows on the local cluster
+	$(RUN) pytest tests/images tests/cluster tests/e2e
+
+test-quick: ## The inner loop: under a minute
+	$(RUN) pytest -q -n 2 -m "not slow" tests/unit tests/engine tests/server
+
+.PHONY: verify lint generate
+verify: lint ## What a change must pass: lint, types, import law, generated files, chart
+	$(RUN) leyden_operator.crdgen --check
+	$(RUN) pytest -q tests/chart -m "not api"
+
+lint: ## ruff, mypy --strict and the import law
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) mypy
+	PYTHONPATH=contract:operator:trainer-image:server-image:cluster $(VENV)/bin/lint-imports
+
+generate: ## Regenerate CRDs and reference docs
+	$(RUN) leyden_operator.crdgen --write
+
+.PHONY: bench
+bench: ## Run the benchmarks that need no cluster and print their figures
+	@for bench in benchmarks/*.py; do $(VENV)/bin/python $$bench || exit 1; done

@@ -1,0 +1,1 @@
+"""What the operator, the engine and the server agree on. Needs pydantic alone."""

@@ -1,0 +1,217 @@
+"""Messages between the coordinator, the agents of a training job and the operator.
+
+JSON over HTTP, each request carrying ``Authorization: Bearer <token>``. The coordinator is the authority on who is a
+member; see ``docs/adr/0002-membership-authority.md``.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from leyden_contract.manifest import Frozen
+
+PORT = 8476
+"""TCP port of the coordinator."""
+
+LAST_CALL_SECONDS = 3.0
+"""How long a round waits for more than the minimum once the minimum is there."""
+
+JOIN_POLL_SECONDS = 25.0
+"""Longest time that a join request is held before it is answered 204, which means: ask again."""
+
+HEARTBEAT_SECONDS = 1.0
+
+
+class Cause(StrEnum):
+    """Why training restarted. Only ``Failure`` uses up the budget."""
+
+    FAILURE = "Failure"
+    PREEMPTION = "Preemption"
+    NODE_LOST = "NodeLost"
+    RESIZE = "Resize"
+
+
+class Notice(StrEnum):
+    """What an agent is told to do with its ranks."""
+
+    NONE = "none"
+    REFORM = "reform"
+    """Commit a checkpoint, stop, and join the next round."""
+    STOP = "stop"
+    """Commit a checkpoint, stop, and exit: this pod is going away."""
+    ABORT = "abort"
+    """The round is broken (a member died): end the ranks without waiting for them and join the next round."""
+
+
+class JoinRequest(Frozen):
+    """An agent that is ready to train, with where its ranks can be reached."""
+
+    pod: str
+    pod_uid: str
+    node: str = ""
+    index: int = Field(ge=0)
+    address: str
+    local_world_size: int = Field(ge=1)
+
+
+class RoundAssignment(Frozen):
+    """An agent's place in a round."""
+
+    round: int = Field(ge=0)
+    node_rank: int
+    nodes: int
+    rank_offset: int
+    world_size: int
+    master_address: str
+    master_port: int
+    budget_left: int
+
+
+class Heartbeat(Frozen):
+    """Sent each second while the ranks live. ``steps`` are the steps of this pod's ranks, by local rank."""
+
+    pod_uid: str
+    round: int
+    steps: tuple[int, ...] = ()
+
+
+class HeartbeatReply(Frozen):
+    notice: Notice
+    round: int
+
+
+class Progress(Frozen):
+    """How far training is, as rank 0 tells it at most once a second."""
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int | None = None
+    percent: float | None = None
+    remaining_seconds: float | None = None
+    samples_per_second: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    reported_at: datetime
+
+
+class Checkpoint(Frozen):
+    """A committed checkpoint."""
+
+    step: int
+    epoch: int = 0
+    directory: str = Field(description="the checkpoint's own directory, relative to the job's checkpoint directory")
+    digest: str
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Checkpoints(Frozen):
+    """The newest and the best committed checkpoint, and what was refused while looking for one to resume from."""
+
+    latest: Checkpoint | None = None
+    best: Checkpoint | None = None
+    kept: tuple[Checkpoint, ...] = Field(default=(), max_length=32, description="all that are on disk, newest first")
+    skipped: tuple[str, ...] = Field(default=(), description="why a newer checkpoint was not resumed from")
+
+
+class ProgressEvent(Frozen):
+    """A line of ``events.jsonl`` (rank 0 to its agent): training went on."""
+
+    kind: Literal["progress"] = "progress"
+    progress: Progress
+
+
+class CheckpointEvent(Frozen):
+    """A line of ``events.jsonl``: what is on disk now, after a commit, a prune or a resume."""
+
+    kind: Literal["checkpoints"] = "checkpoints"
+    checkpoints: Checkpoints
+
+
+class Events(Frozen):
+    """What an agent forwards from its ``events.jsonl``: the newest of each kind."""
+
+    pod_uid: str
+    round: int
+    progress: Progress | None = None
+    checkpoints: Checkpoints | None = None
+
+
+class Failure(Frozen):
+    """How a rank ended that should not have."""
+
+    pod: str
+    pod_uid: str
+    node: str = ""
+    round: int
+    rank: int
+    local_rank: int = 0
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str = Field(max_length=64, description="CamelCase: the exception's type, OOMKilled, Killed, ExitCode")
+    message: str = Field(default="", max_length=1024, description="the last line of the traceback")
+    at: datetime
+    retryable: bool = True
+
+
+class Outcome(StrEnum):
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Leave(Frozen):
+    """An agent's last word."""
+
+    pod_uid: str
+    round: int
+    outcome: Outcome
+
+
+class Departure(Frozen):
+    """A pod that is gone or going, and why, as the operator saw it."""
+
+    pod_uid: str
+    cause: Cause
+
+
+class Membership(Frozen):
+    """What the operator knows about the job's pods. Idempotent: the whole truth each time, never a difference."""
+
+    min: int = Field(ge=1)
+    max: int = Field(ge=1)
+    expected: tuple[str, ...] = Field(default=(), description="UIDs of the worker pods that run or will run")
+    draining: tuple[Departure, ...] = ()
+    lost: tuple[Departure, ...] = ()
+    suspend: bool = False
+
+
+class RunPhase(StrEnum):
+    FORMING = "forming"
+    TRAINING = "training"
+    SUSPENDED = "suspended"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Booking(Frozen):
+    """One restart in the ledger; ``key`` makes it countable once."""
+
+    key: str
+    cause: Cause
+    at: datetime
+    reason: str = ""
+
+
+class Report(Frozen):
+    """Everything the operator reads from the coordinator."""
+
+    run_id: str
+    round: int
+    phase: RunPhase
+    nodes: int = Field(description="members of the running round; 0 while forming")
+    progress: Progress | None = None
+    checkpoints: Checkpoints = Checkpoints()
+    first_failure: Failure | None = Field(default=None, description="the first failure of the newest broken round")
+    ledger: tuple[Booking, ...] = ()
+    hung_ranks: tuple[int, ...] = ()
