@@ -14,14 +14,18 @@ help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: quickstart quickstart-down
-quickstart: ## Fresh machine to a served model: cluster, images, operator, training on 3 pods, predictions
+quickstart: python-3.11 ## Fresh machine to a served model: cluster, images, operator, training on 3 pods, predictions
 	@$(TOOLS) leyden_quickstart up
 
 quickstart-down: ## Remove everything that quickstart started
 	@$(TOOLS) leyden_quickstart down
 
+.PHONY: python-3.11
+python-3.11:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. Name another: make PYTHON=python3.11 ...")'
+
 .PHONY: prerequisites environment binaries images cluster
-prerequisites: ## Check this machine and install missing Debian packages (root)
+prerequisites: python-3.11 ## Check this machine and install missing Debian packages (root)
 	@$(TOOLS) leyden_cluster prerequisites --install
 
 environment: ## Make the development environment and print its path

@@ -1,0 +1,33 @@
+"""``make quickstart-down``: remove what the quickstart started, and nothing else."""
+
+import subprocess
+
+from leyden_quickstart.cluster import CACHE, NAMESPACE, RELEASE, SYSTEM_NAMESPACE, ground_here
+from leyden_quickstart.processes import capture
+from leyden_quickstart.target import KIND_CLUSTER, Kind, binary, tool
+
+
+def remove() -> int:
+    """Take the local or kind cluster down; from a given cluster remove the release and the namespace.
+
+    Raises:
+        StepFailed: with the sentence of the command that did not work.
+    """
+    target = ground_here().target
+    match target.kind:
+        case Kind.LOCAL:
+            return subprocess.run(tool("leyden_cluster", "down"), check=False).returncode
+        case Kind.KIND:
+            print(capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER]))
+            (CACHE / "kind.kubeconfig").unlink(missing_ok=True)
+        case Kind.GIVEN:
+            kubeconfig = f"--kubeconfig={target.kubeconfig}"
+            kubectl, helm = binary("kubectl", target), binary("helm", target)
+            print(capture([kubectl, kubeconfig, "delete", "namespace", NAMESPACE, "--ignore-not-found"]))
+            print(
+                capture(
+                    [helm, kubeconfig, "uninstall", RELEASE, f"--namespace={SYSTEM_NAMESPACE}", "--ignore-not-found"]
+                )
+            )
+            print("The CRDs stay: other jobs may use them. kubectl delete crd -l app.kubernetes.io/part-of=leyden")
+    return 0
