@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -54,10 +55,11 @@ def test_helm_lint_is_content() -> None:
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in chartgen.generated()])
-def test_generated_files_are_up_to_date(path: object) -> None:
-    text = {str(where): text for where, text in chartgen.generated().items()}[str(path)]
-    assert open(str(path)).read() == text, "run `make generate`"
+@pytest.mark.parametrize(
+    ("path", "text"), [pytest.param(*item, id=item[0].name) for item in chartgen.generated().items()]
+)
+def test_generated_files_are_up_to_date(path: Path, text: str) -> None:
+    assert path.read_text() == text, "run `make generate`"
 
 
 def test_every_object_of_the_schema_refuses_what_it_does_not_know() -> None:
