@@ -69,8 +69,9 @@ lint: ## ruff, mypy --strict and the import law
 	$(RUN) mypy
 	PYTHONPATH=contract:operator:trainer-image:server-image:cluster $(VENV)/bin/lint-imports
 
-generate: ## Regenerate CRDs and reference docs
+generate: ## Regenerate CRDs, reference docs and the chart's values and README
 	$(RUN) leyden_operator.crdgen --write
+	$(VENV)/bin/python tests/tools/chartgen.py --write
 
 .PHONY: bench
 bench: ## Run the benchmarks that need no cluster and print their figures
