@@ -1,0 +1,216 @@
+"""The checkpoints of a job: a directory per step with a manifest, kept, pruned and resumed from by one plan.
+
+A TrainingJob's plan comes by the environment and takes the place of one that a script made for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from leyden.callbacks.base import Callback
+from leyden.checkpoint import signature, store
+from leyden.checkpoint.capture import capture
+from leyden.errors import CheckpointStorage, MisconfigurationError
+
+if TYPE_CHECKING:
+    from leyden.module import LightningModule
+    from leyden.trainer import Trainer
+    from leyden_contract.launch import CheckpointPlan
+    from leyden_contract.wire import Checkpoint, Checkpoints
+
+
+class CheckpointDirectory(Callback):
+    """Commit a checkpoint directory every so often, keep the newest and the best, and resume from the newest.
+
+    At most one of ``every_n_epochs``, ``every_n_steps`` and ``every_minutes``; default: each epoch. ``keep_best``
+    counts only with ``monitor``. ``resume="never"`` starts afresh.
+    """
+
+    watches_metrics = True
+
+    def __init__(
+        self,
+        directory: str | Path,
+        every_n_epochs: int | None = None,
+        every_n_steps: int | None = None,
+        every_minutes: int | None = None,
+        keep_last: int = 3,
+        keep_best: int = 1,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        resume: Literal["auto", "never"] = "auto",
+    ) -> None:
+        self.directory = Path(directory)
+        self._arguments: dict[str, Any] = {
+            "directory": str(directory),
+            "every": {"epochs": every_n_epochs, "steps": every_n_steps, "minutes": every_minutes},
+            "keep": {"last": keep_last, "best": keep_best},
+            "monitor": {"metric": monitor, "mode": mode} if monitor else None,
+            "resume": {"mode": resume},
+        }
+        self._plan: CheckpointPlan | None = None
+        self._skipped: tuple[str, ...] = ()
+        self._last_saved: tuple[int, bool] | None = None
+        self._next_time = 0.0
+
+    @classmethod
+    def from_plan(cls, plan: CheckpointPlan) -> CheckpointDirectory:
+        """The callback that follows a plan."""
+        made = cls(plan.directory)
+        made._plan = plan
+        return made
+
+    @property
+    def plan(self) -> CheckpointPlan:
+        """The plan. Raises ``MisconfigurationError`` where the arguments make none."""
+        if self._plan is None:
+            from pydantic import ValidationError
+
+            from leyden_contract.launch import CheckpointPlan
+
+            try:
+                self._plan = CheckpointPlan.model_validate(self._arguments)
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"])
+                raise MisconfigurationError(f"CheckpointDirectory {field}: {first['msg']}") from None
+        return self._plan
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._next_time = time.monotonic() + 60 * (self.plan.every.minutes or 0)
+
+    # Resuming.
+
+    def find(self, trainer: Trainer) -> Path | None:
+        """The checkpoint that this run starts from. Rank 0 decides for all."""
+        answer: Any = self._find() if trainer.is_global_zero else None
+        found, self._skipped = trainer.strategy.broadcast_object(answer)
+        for reason in self._skipped:
+            trainer.warn(f"checkpoint passed over: {reason}")
+        return Path(found) if found else None
+
+    def _find(self) -> tuple[str | None, tuple[str, ...]]:
+        plan = self.plan
+        if plan.resume.mode == "never":
+            return None, ()
+        store.recover(self.directory)
+        stored, skipped = store.choose(self.directory)
+        if stored is None and plan.resume.mode == "other" and plan.resume.directory:
+            stored, others = store.choose(Path(plan.resume.directory), plan.resume.step)
+            skipped += others
+            if stored is None:
+                raise MisconfigurationError(
+                    f"resume: {plan.resume.directory} holds no checkpoint to start from: {'; '.join(others) or 'empty'}"
+                )
+        return (str(stored.path) if stored is not None else None), tuple(skipped)
+
+    # Saving.
+
+    def due(self, trainer: Trainer, epoch_ended: bool) -> bool:
+        """Whether the plan asks for a checkpoint at this boundary, as far as counting says it."""
+        every, state = self.plan.every, trainer.run_state
+        if every.steps is not None:
+            return not epoch_ended and state.global_step > 0 and state.global_step % every.steps == 0
+        if every.minutes is not None:
+            return False
+        return epoch_ended and (state.epoch + 1) % (every.epochs or 1) == 0
+
+    def time_is_up(self) -> bool:
+        """Whether the minutes between checkpoints are over on this rank."""
+        return self.plan.every.minutes is not None and time.monotonic() >= self._next_time
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last state is always kept."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call."""
+        state = trainer.run_state
+        mark = (state.global_step, state.epoch_done)
+        if mark == self._last_saved:
+            return
+        contents = capture(trainer)
+        outcome: Any = None
+        if trainer.is_global_zero:
+            try:
+                self._commit(trainer, contents)
+            except CheckpointStorage as error:
+                outcome = str(error)
+        if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
+            raise CheckpointStorage(problem)
+        self._last_saved = mark
+        if self.plan.every.minutes is not None:
+            self._next_time = time.monotonic() + 60 * self.plan.every.minutes
+
+    def _commit(self, trainer: Trainer, contents: dict[str, Any]) -> None:
+        module = trainer.lightning_module
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        weights = contents.pop("state_dict")
+        store.write(
+            self.directory,
+            {store.WEIGHTS: weights, store.STATE: contents},
+            {
+                "step": trainer.run_state.global_step,
+                "epoch": trainer.run_state.epoch,
+                "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
+                "module": signature.import_path(type(module)),
+                "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
+                "signature": signature.trace(module, trainer.forward_inputs),
+                "torch_version": torch.__version__,
+                "world_size": trainer.world_size,
+            },
+        )
+        self._prune()
+        trainer.report_checkpoints(self.checkpoints())
+
+    def _ranked(self, kept: list[store.Stored]) -> list[store.Stored]:
+        monitor = self.plan.monitor
+        return store.rank(kept, monitor.metric, monitor.mode) if monitor is not None else []
+
+    def _prune(self) -> None:
+        kept = store.complete(self.directory)
+        best = self._ranked(kept)[: max(1, self.plan.keep.best)]
+        for stored in store.surplus(kept, self.plan.keep.last, best):
+            store.remove(stored)
+
+    def checkpoints(self) -> Checkpoints:
+        """What is on disk now, as the job's status shows it."""
+        from leyden_contract.wire import Checkpoints
+
+        kept = store.complete(self.directory)
+        ranked = self._ranked(kept)
+        return Checkpoints(
+            latest=_wire(kept[0]) if kept else None,
+            best=_wire(ranked[0]) if ranked else None,
+            kept=tuple(_wire(stored) for stored in kept[:32]),
+            skipped=self._skipped,
+        )
+
+
+def _wire(stored: store.Stored) -> Checkpoint:
+    from leyden_contract.wire import Checkpoint
+
+    manifest = stored.manifest
+    return Checkpoint(
+        step=manifest.step,
+        epoch=manifest.epoch,
+        directory=stored.path.name,
+        digest=stored.digest,
+        metrics=manifest.metrics,
+    )
+
+
+def planned_by_environment() -> CheckpointDirectory | None:
+    """The callback for the job's plan, where this process belongs to a job."""
+    text = os.environ.get("LEYDEN_CHECKPOINT")
+    if not text:
+        return None
+    from leyden_contract.launch import CheckpointPlan
+
+    return CheckpointDirectory.from_plan(CheckpointPlan.model_validate_json(text))

@@ -1,0 +1,125 @@
+"""Stop when a metric has stopped improving."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from leyden.callbacks.base import Callback
+from leyden.errors import MisconfigurationError, bad_value, one_of
+
+if TYPE_CHECKING:
+    from leyden.module import LightningModule
+    from leyden.trainer import Trainer
+
+MODES = ("min", "max")
+
+
+class EarlyStopping(Callback):
+    """Stop training when ``monitor`` has not improved by ``min_delta`` for ``patience`` checks.
+
+    Also stops when it is not finite (``check_finite``), reaches ``stopping_threshold``, or is worse than
+    ``divergence_threshold``. A check is a validation, or with ``check_on_train_epoch_end`` the end of an epoch.
+    """
+
+    watches_metrics = True
+
+    def __init__(
+        self,
+        monitor: str,
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = False,
+        mode: str = "min",
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise one_of("mode", mode, MODES)
+        if not isinstance(patience, int) or patience < 0:
+            raise bad_value("patience", patience, "an integer of at least 0")
+        self.monitor = monitor
+        self.min_delta = abs(min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.mode = mode
+        self.strict = strict
+        self.check_finite = check_finite
+        self.stopping_threshold = stopping_threshold
+        self.divergence_threshold = divergence_threshold
+        self.check_on_train_epoch_end = check_on_train_epoch_end
+        self.wait_count = 0
+        self.stopped_epoch = 0
+        self.best_score = torch.tensor(math.inf if mode == "min" else -math.inf)
+
+    @property
+    def state_key(self) -> str:
+        return f"EarlyStopping{{'monitor': {self.monitor!r}, 'mode': {self.mode!r}}}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "wait_count": self.wait_count,
+            "stopped_epoch": self.stopped_epoch,
+            "best_score": self.best_score,
+            "patience": self.patience,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.wait_count = state_dict["wait_count"]
+        self.stopped_epoch = state_dict["stopped_epoch"]
+        self.best_score = state_dict["best_score"].cpu()
+        self.patience = state_dict["patience"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.check_on_train_epoch_end is None:
+            settings = trainer.settings
+            self.check_on_train_epoch_end = settings.val_check_interval == 1.0 and settings.check_val_every_n_epoch == 1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.check_on_train_epoch_end:
+            self._check(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.check_on_train_epoch_end and not trainer.sanity_checking:
+            self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            if self.strict:
+                known = ", ".join(sorted(metrics)) or "none"
+                raise MisconfigurationError(f"EarlyStopping monitors {self.monitor!r}, but the metrics are: {known}")
+            return
+        reason = self._judge(float(metrics[self.monitor]))
+        if reason is None:
+            return
+        trainer.should_stop = True
+        self.stopped_epoch = trainer.current_epoch
+        if self.verbose and trainer.is_global_zero:
+            print(f"EarlyStopping: {self.monitor} {reason}", flush=True)
+
+    def _judge(self, value: float) -> str | None:
+        """Why to stop now, or ``None``."""
+        best = float(self.best_score)
+        if self.check_finite and not math.isfinite(value):
+            return f"is {value}"
+        if self.stopping_threshold is not None and self._better(value, self.stopping_threshold):
+            return f"= {value:.4f} reached {self.stopping_threshold}"
+        if self.divergence_threshold is not None and self._better(self.divergence_threshold, value):
+            return f"= {value:.4f} is worse than {self.divergence_threshold}"
+        if self._better(value, best + self.min_delta if self.mode == "max" else best - self.min_delta):
+            self.best_score = torch.tensor(value)
+            self.wait_count = 0
+            return None
+        self.wait_count += 1
+        if self.wait_count >= self.patience:
+            return f"has not improved on {best:.4f} for {self.wait_count} checks"
+        return None
+
+    def _better(self, one: float, other: float) -> bool:
+        return one < other if self.mode == "min" else one > other

@@ -1,0 +1,58 @@
+"""Constructor arguments that a checkpoint can hold and a reader can rebuild without running code from the file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leyden.hparams import constructor_arguments
+
+PLAIN = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.device)
+
+
+def of_module(module: nn.Module) -> dict[str, Any]:
+    """The module's constructor arguments, as far as they can be stored."""
+    return storable(constructor_arguments(module), allowed=safe_classes(type(module)))
+
+
+def storable(values: dict[str, Any], allowed: list[Any] | None = None) -> dict[str, Any]:
+    """The entries whose values ``torch.load(weights_only=True)`` reads again; the others are left out."""
+    classes = {entry for entry in allowed or [] if isinstance(entry, type)}
+    return {name: _plain(value) for name, value in values.items() if _is_storable(value, classes)}
+
+
+def _is_storable(value: Any, classes: set[type]) -> bool:
+    if isinstance(value, nn.Module):
+        return all(type(part) in classes for part in value.modules())
+    if isinstance(value, dict):
+        return all(isinstance(key, PLAIN) and _is_storable(item, classes) for key, item in value.items())
+    if isinstance(value, (list, tuple, set)):
+        return all(_is_storable(item, classes) for item in value)
+    return isinstance(value, Tensor) or type(value) in PLAIN
+
+
+def _plain(value: Any) -> Any:
+    """Containers as their plain types."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, set)):
+        return [_plain(item) for item in value]
+    return tuple(_plain(item) for item in value) if isinstance(value, tuple) else value
+
+
+def safe_classes(owner: type) -> list[Any]:
+    """Classes that may be rebuilt from a checkpoint: torch's own layers, and those of the module that defines
+    ``owner``, which is imported already. Building one sets its attributes and runs nothing of the file's."""
+    layers = [entry for entry in vars(nn.modules).values() if isinstance(entry, type) and issubclass(entry, nn.Module)]
+    home = sys.modules.get(owner.__module__)
+    own = [
+        entry
+        for entry in vars(home).values()
+        if isinstance(entry, type) and issubclass(entry, nn.Module) and entry.__module__ == owner.__module__
+    ]
+    # A script's own classes are saved as those of `__main__` and read by a server under the script's name.
+    as_main: list[Any] = [(entry, f"__main__.{entry.__qualname__}") for entry in own if owner.__module__ != "__main__"]
+    return [*layers, *own, *as_main]

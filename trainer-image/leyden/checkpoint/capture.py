@@ -1,0 +1,94 @@
+"""A run as a checkpoint's contents, and back. Keys are Lightning's; what is Leyden's own sits under ``leyden``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from leyden import optim, rng
+from leyden.checkpoint import arguments
+from leyden.logs import merge_states
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+
+LIGHTNING_VERSION = "2.6.6"
+"""The release whose checkpoint keys are used."""
+
+
+def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
+    """The contents of a checkpoint. A collective call: every rank adds its generators and running sums."""
+    module, state = trainer.lightning_module, trainer.run_state
+    checkpoint: dict[str, Any] = {
+        "epoch": state.epoch,
+        "global_step": state.global_step,
+        "pytorch-lightning_version": LIGHTNING_VERSION,
+        "state_dict": module.state_dict(),
+        "loops": {"fit_loop": state.state_dict()},
+        "hparams_name": "kwargs",
+        "hyper_parameters": arguments.storable(dict(module.hparams)),
+        "leyden": {"arguments": arguments.of_module(module), "world_size": trainer.world_size},
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
+        checkpoint.update(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs))
+        checkpoint["leyden"].update(_position(trainer))
+    data = trainer.datamodule
+    if data is not None:
+        checkpoint["datamodule_hyper_parameters"] = arguments.storable(dict(data.hparams))
+        checkpoint[type(data).__qualname__] = data.state_dict()
+    for callback in trainer.callbacks:
+        callback.on_save_checkpoint(trainer, module, checkpoint)
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _position(trainer: Trainer) -> dict[str, Any]:
+    """Where the data stands, and what each rank holds alone."""
+    loop = trainer.training_loop
+    mine = {
+        "rng": rng.snapshot(trainer.strategy.device),
+        "logs": loop.logs.state_dict() if loop is not None and not trainer.run_state.epoch_done else {},
+    }
+    done = trainer.run_state.batch_idx - (loop.resumed_at if loop is not None else 0)
+    return {
+        "ranks": trainer.strategy.gather_objects(mine),
+        "sampler": loop.source.state_dict(done) if loop is not None else {},
+        "callback_metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+    }
+
+
+def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Hooks and weights, before optimizers exist."""
+    module = trainer.lightning_module
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    data = trainer.datamodule
+    if data is not None and type(data).__qualname__ in checkpoint:
+        data.load_state_dict(checkpoint[type(data).__qualname__])
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, module, checkpoint)
+    states = checkpoint.get("callbacks", {})
+    for callback in trainer.callbacks:
+        if callback.state_key in states:
+            callback.load_state_dict(states[callback.state_key])
+
+
+def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Counters, optimizers, schedulers, and where the data stands."""
+    optim.load_state_dicts(checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
+    trainer.run_state.load_state_dict(checkpoint["loops"]["fit_loop"])
+    kept = checkpoint.get("leyden", {})
+    metrics = kept.get("callback_metrics", {})
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+    trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}
+
+
+def _share(ranks: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:
+    """What this rank takes over: its own part at the same world size; else the sums go to rank 0."""
+    if len(ranks) == trainer.world_size:
+        return ranks[trainer.global_rank]
+    if trainer.is_global_zero:
+        return {"logs": merge_states([rank["logs"] for rank in ranks])}
+    return {}

@@ -1,0 +1,91 @@
+"""Reading checkpoints: directories and single files, into a run or into a fresh module."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from leyden.checkpoint import store
+from leyden.checkpoint.arguments import safe_classes
+from leyden.errors import CheckpointCorrupt, MisconfigurationError
+
+if TYPE_CHECKING:
+    from leyden.module import LightningModule
+
+M = TypeVar("M", bound="LightningModule")
+
+
+def resolve(path: Path) -> Path:
+    """The file or checkpoint directory that a path means: in a directory of checkpoints, the newest whole one."""
+    if not path.exists():
+        raise MisconfigurationError(f"there is no checkpoint at {path}")
+    if path.is_file() or (path / "manifest.json").is_file():
+        return path
+    stored, skipped = store.choose(path)
+    if stored is None:
+        why = "; ".join(skipped) or "it holds no step-* directory with a manifest.json"
+        raise MisconfigurationError(f"{path} holds no checkpoint that can be read: {why}")
+    return stored.path
+
+
+def read(path: Path, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:
+    """The contents of a checkpoint directory or a single file. ``owner``: whose layers may be rebuilt from it."""
+    path = resolve(path)
+    try:
+        with torch.serialization.safe_globals(safe_classes(owner) if owner is not None else []):
+            if path.is_dir():
+                store.verify(store.inspect(path))
+                return store.read(path, map_location)
+            contents = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointCorrupt(
+            f"{path} holds more than weights and plain values, and is not read because that could run code: {reason}"
+        ) from error
+    except (EOFError, RuntimeError) as error:
+        raise CheckpointCorrupt(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(contents, dict) or "state_dict" not in contents:
+        raise CheckpointCorrupt(f"{path} is not a checkpoint: it has no 'state_dict'")
+    return contents
+
+
+def load_module(
+    cls: type[M], checkpoint_path: str | Path, map_location: Any, strict: bool | None, replaced: dict[str, Any]
+) -> M:
+    """See :meth:`leyden.LightningModule.load_from_checkpoint`."""
+    path = Path(checkpoint_path)
+    contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
+    stored = {
+        **contents.get("leyden", {}).get("arguments", {}),
+        **contents.get("hyper_parameters", {}),
+        **replaced,
+    }
+    module = cls(**_accepted(cls, stored, path))
+    module.on_load_checkpoint(contents)
+    module.load_state_dict(contents["state_dict"], strict=module.strict_loading if strict is None else strict)
+    return module
+
+
+def _accepted(cls: type, stored: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name."""
+    parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # read only
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and name not in stored
+    ]
+    if missing:
+        given = ", ".join(f"{name}=..." for name in missing)
+        raise MisconfigurationError(
+            f"{path} does not hold the constructor argument(s) {', '.join(missing)} of {cls.__qualname__}: "
+            f"call {cls.__qualname__}.load_from_checkpoint(path, {given})"
+        )
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return stored
+    return {name: value for name, value in stored.items() if name in parameters}

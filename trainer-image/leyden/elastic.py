@@ -1,0 +1,128 @@
+"""A rank's side of elastic training: tell the agent how far training is, and stop together when it asks.
+
+Ranks and agent share a directory (``LEYDEN_RANK_DIR``): ``step`` holds the step as 8 bytes, ``events.jsonl`` what rank
+0 reports, and a file ``stop`` there is the agent's request to commit a checkpoint and end.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed as dist
+
+from leyden.strategies import Strategy
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+    from leyden_contract.wire import CheckpointEvent, Checkpoints, ProgressEvent
+
+PROGRESS_SECONDS = 1.0
+STEP = struct.Struct("<q")
+
+
+class Agreement:
+    """Lets every rank act on the same step when any one of them has a reason to.
+
+    Flags are combined by an asynchronous all-reduce over gloo, started at one step and read at the next, so that no
+    rank waits and no GPU is synchronised.
+    """
+
+    def __init__(self, strategy: Strategy):
+        self._group = strategy.control
+        self._alone = strategy.world_size == 1
+        self._pending: tuple[torch.Tensor, Any] | None = None
+
+    def exchange(self, *flags: bool) -> tuple[bool, ...]:
+        """Give this rank's flags; get those that any rank gave at the step before (alone: at this step)."""
+        if self._alone:
+            return flags
+        agreed = self._take(len(flags))
+        tensor = torch.tensor(flags, dtype=torch.uint8)
+        work = dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._pending = (tensor, work)
+        return agreed
+
+    def _take(self, count: int) -> tuple[bool, ...]:
+        if self._pending is None:
+            return (False,) * count
+        tensor, work = self._pending
+        work.wait()
+        self._pending = None
+        return tuple(bool(flag) for flag in tensor)
+
+    def close(self) -> None:
+        """Wait for what is under way, so that no rank leaves a collective call unanswered."""
+        self._take(0)
+
+
+class RankDirectory:
+    """The directory that this rank shares with its agent."""
+
+    def __init__(self, path: Path, reports: bool):
+        self.path = path
+        self._stop = path / "stop"
+        self._reports = reports
+        self._next_progress = 0.0
+        self._since: tuple[float, int] | None = None
+        file = os.open(path / "step", os.O_RDWR | os.O_CREAT)
+        try:
+            os.ftruncate(file, STEP.size)
+            self._counter = mmap.mmap(file, STEP.size)
+        finally:
+            os.close(file)
+
+    def count(self, step: int) -> None:
+        """Show the step."""
+        STEP.pack_into(self._counter, 0, step)
+
+    def stop_requested(self) -> bool:
+        """Whether the agent asks to stop."""
+        return self._stop.exists()
+
+    def progress(self, trainer: Trainer, samples: int, now: bool = False) -> None:
+        """Report progress, at most once a second unless ``now``. ``samples``: in the batch just done, on this rank."""
+        clock = time.monotonic()
+        if not self._reports or (clock < self._next_progress and not now):
+            return
+        self._next_progress = clock + PROGRESS_SECONDS
+        self._write(self._progress_event(trainer, samples, clock))
+
+    def _progress_event(self, trainer: Trainer, samples: int, clock: float) -> ProgressEvent:
+        from leyden_contract.wire import Progress, ProgressEvent
+
+        step = trainer.global_step
+        before, self._since = self._since, (clock, step)
+        speed = (step - before[1]) / (clock - before[0]) if before is not None and clock > before[0] else None
+        total = trainer.estimated_stepping_batches
+        known = not math.isinf(total) and total > 0
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        progress = Progress(
+            epoch=trainer.current_epoch,
+            step=step,
+            total_steps=int(total) if known else None,
+            percent=round(min(100.0, 100 * step / total), 2) if known else None,
+            remaining_seconds=round(max(0, total - step) / speed, 1) if known and speed else None,
+            samples_per_second=round(speed * samples * trainer.world_size, 1) if speed else None,
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+            reported_at=datetime.now(UTC),
+        )
+        return ProgressEvent(progress=progress)
+
+    def checkpoints(self, checkpoints: Checkpoints) -> None:
+        """Report what is on disk, at once."""
+        from leyden_contract.wire import CheckpointEvent
+
+        if self._reports:
+            self._write(CheckpointEvent(checkpoints=checkpoints))
+
+    def _write(self, event: ProgressEvent | CheckpointEvent) -> None:
+        with (self.path / "events.jsonl").open("a") as file:
+            file.write(event.model_dump_json() + "\n")

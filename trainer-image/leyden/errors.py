@@ -1,0 +1,49 @@
+"""Errors that tell a person what to change.
+
+The class name is the reason that ends up in a job's status, and the message is one sentence for people.
+"""
+
+from collections.abc import Iterable
+
+
+class LeydenError(Exception):
+    """Base of everything that Leyden raises on purpose. ``retryable`` says whether running again may help."""
+
+    retryable = True
+
+    @property
+    def reason(self) -> str:
+        """One CamelCase word for machines."""
+        return type(self).__name__
+
+
+class MisconfigurationError(LeydenError):
+    """The user has to change something first; running again cannot help."""
+
+    retryable = False
+
+
+class ModuleNotFound(MisconfigurationError):
+    """A module named by import path does not exist. The message begins with its name."""
+
+
+class AttributeNotFound(MisconfigurationError):
+    """A module exists but lacks the class that the import path names."""
+
+
+class CheckpointStorage(LeydenError):
+    """The place where checkpoints go cannot be written or read: full, read-only, gone."""
+
+
+class CheckpointCorrupt(LeydenError):
+    """A checkpoint's files are not what its manifest says."""
+
+
+def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
+    """The error for an argument with a value that is not allowed."""
+    return MisconfigurationError(f"{field}={given!r} is not allowed: it must be {allowed}")
+
+
+def one_of(field: str, given: object, allowed: Iterable[object]) -> MisconfigurationError:
+    """The error for an argument outside a fixed set of values."""
+    return bad_value(field, given, "one of " + ", ".join(repr(value) for value in allowed))

@@ -1,0 +1,141 @@
+"""``fit`` from setup to end, in Lightning's order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from leyden import optim, rng
+from leyden.checkpoint import capture, loading, signature
+from leyden.errors import MisconfigurationError
+from leyden.evaluation import VALIDATION, EvaluationLoop
+from leyden.hooks import overrides
+from leyden.loaders import Source
+from leyden.optim import ManualOptimizer
+from leyden.settings import forbid_with_manual_optimization
+from leyden.training import TrainingLoop
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+
+
+def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | None) -> None:
+    """Train the trainer's module; everything is connected and set up."""
+    module, hooks = trainer.lightning_module, trainer.hooks
+    _check_steps(trainer)
+    trainer.open_rank_directory()
+    checkpoint = _resume_from(trainer, path)
+    if checkpoint is not None:
+        capture.restore_model(trainer, checkpoint)
+    trainer.given_train_loaders = train_loaders
+    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(module)
+    trainer.manual_optimizers = [ManualOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+    hooks.on_fit_start()
+    _log_hyperparameters(trainer)
+    if checkpoint is not None:
+        capture.restore_progress(trainer, checkpoint)
+    for optimizer in trainer.optimizers:
+        optimizer.zero_grad()
+    module.train()
+    validation = EvaluationLoop(trainer, VALIDATION, trainer.sources(val_loaders, "val"))
+    if checkpoint is None:
+        _sanity_check(trainer, validation)
+    loop = trainer.training_loop = TrainingLoop(trainer, load_training_source(trainer), validation)
+    watching = _watch_forward(trainer)
+    try:
+        with torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
+            loop.run()
+    finally:
+        watching.remove()
+    if trainer.agreement is not None:
+        trainer.agreement.close()
+    if trainer.rank_directory is not None:
+        trainer.rank_directory.progress(trainer, samples=1, now=True)
+    hooks.on_fit_end()
+
+
+def _check_steps(trainer: Trainer) -> None:
+    module = trainer.lightning_module
+    for name in ("training_step", "configure_optimizers"):
+        if not overrides(module, name):
+            raise MisconfigurationError(f"{type(module).__qualname__} has no {name}(), which fit() needs")
+    if not module.automatic_optimization:
+        forbid_with_manual_optimization(trainer.settings)
+
+
+def _resume_from(trainer: Trainer, path: Path | None) -> dict[str, Any] | None:
+    """The checkpoint to go on from: the one asked for, else the one that the plan finds."""
+    keeper = trainer.checkpoint_directory
+    if keeper is not None:
+        found = keeper.find(trainer)
+        path = path if path is not None else found
+        if found is not None and trainer.is_global_zero:
+            trainer.report_checkpoints(keeper.checkpoints())
+    if path is None:
+        return None
+    checkpoint = loading.read(path, map_location="cpu", owner=type(trainer.lightning_module))
+    trainer.print(f"resuming from {path} at step {checkpoint['global_step']}", flush=True)
+    return checkpoint
+
+
+def load_weights(trainer: Trainer, path: Path) -> None:
+    """A checkpoint's weights into the trainer's module."""
+    module = trainer.lightning_module
+    checkpoint = loading.read(path, map_location=trainer.strategy.device, owner=type(module))
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+
+
+def load_training_source(trainer: Trainer) -> Source:
+    """The training loader, prepared once per run."""
+    if trainer.training_source is None:
+        sources = trainer.sources(trainer.given_train_loaders, "train")
+        if len(sources) != 1:
+            raise MisconfigurationError(
+                f"fit() needs one training loader and has {len(sources)}: give train_dataloaders or train_dataloader()"
+            )
+        trainer.training_source = sources[0]
+        trainer.num_training_batches = sources[0].batch_limit(trainer.settings.limit_train_batches)
+    return trainer.training_source
+
+
+def _log_hyperparameters(trainer: Trainer) -> None:
+    hparams = dict(trainer.lightning_module.hparams_initial)
+    if trainer.datamodule is not None:
+        hparams.update(trainer.datamodule.hparams_initial)
+    if hparams and trainer.is_global_zero:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(hparams)
+
+
+def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
+    """A few validation batches, so that a mistake shows now and not after an epoch. Leaves no trace."""
+    steps = trainer.settings.num_sanity_val_steps
+    if not steps or not validation.enabled:
+        return
+    trainer.sanity_checking = True
+    with rng.isolated(trainer.strategy.device):
+        trainer.hooks.on_sanity_check_start()
+        validation.sanity_batches = steps if steps > 0 else None
+        validation.run()
+        validation.sanity_batches = None
+        trainer.hooks.on_sanity_check_end()
+    trainer.sanity_checking = False
+
+
+def _watch_forward(trainer: Trainer) -> Any:
+    """Keep the first inputs of ``forward``, two samples at most, for the checkpoint's signature.
+
+    A module whose steps never call ``self(...)`` is asked with its first batch instead.
+    """
+    module = trainer.lightning_module
+
+    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        trainer.forward_inputs.insert(0, (signature.few_samples(args), signature.few_samples(kwargs)))
+        handle.remove()
+
+    handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+    return handle

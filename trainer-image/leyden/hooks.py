@@ -1,0 +1,162 @@
+"""The hooks that a module, a data module or a callback may override, and the table that calls them.
+
+The table is bound once per run and holds only what is really overridden, so that an empty hook costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leyden.callbacks.base import Callback
+    from leyden.logs import Scope
+    from leyden.module import LightningModule
+    from leyden.trainer import Trainer
+
+STAGES = ("train", "validation", "test", "predict")
+
+SHARED_HOOKS: tuple[str, ...] = (
+    *(f"on_{kind}_{moment}" for kind in ("fit", *STAGES) for moment in ("start", "end")),
+    *(f"on_{stage}_epoch_{moment}" for stage in STAGES for moment in ("start", "end")),
+    *(f"on_{stage}_batch_{moment}" for stage in STAGES for moment in ("start", "end")),
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+"""Called on every callback in order, then on the module."""
+
+CALLBACK_HOOKS = ("on_sanity_check_start", "on_sanity_check_end", "on_exception")
+MODULE_HOOKS = (
+    *(f"on_{stage}_model_eval" for stage in STAGES[1:]),
+    *(f"on_{stage}_model_train" for stage in STAGES[1:]),
+    "on_validation_model_zero_grad",
+)
+EVERY_STAGE = {f"on_{stage}_epoch_{moment}": f"on_epoch_{moment}" for stage in STAGES for moment in ("start", "end")}
+"""``on_epoch_start`` and ``on_epoch_end`` run with the epochs of every stage, just before the stage's own start hook
+and just after its own end hook."""
+
+
+class Hook:
+    """What is overridden of one hook. Calling it runs all of it and gives the last value that was not ``None``."""
+
+    __slots__ = ("calls", "name", "scope")
+
+    def __init__(self, name: str, calls: Sequence[Callable[..., Any]], scope: Scope):
+        self.name = name
+        self.calls = tuple(calls)
+        self.scope = scope
+
+    def __call__(self, *args: Any) -> Any:
+        if not self.calls:
+            return None
+        result = None
+        scope = self.scope
+        outer, scope.hook = scope.hook, self.name
+        for call in self.calls:
+            answer = call(*args)
+            if answer is not None:
+                result = answer
+        scope.hook = outer
+        return result
+
+
+class HookTable:
+    """All hooks of a run as attributes, for example ``table.on_train_batch_start(batch, batch_idx)``."""
+
+    def __init__(self, trainer: Trainer, module: LightningModule, callbacks: Sequence[Callback], scope: Scope):
+        from leyden.callbacks.base import Callback as CallbackBase
+
+        self._module = module
+        self._scope = scope
+        self._bound = [
+            (callback, lambda method: lambda *args: method(trainer, module, *args)) for callback in callbacks
+        ]
+        self._callback_base = CallbackBase
+        for name in SHARED_HOOKS:
+            setattr(self, name, Hook(name, self._calls(name, self._bound, with_module=True), scope))
+        for name in CALLBACK_HOOKS:
+            setattr(self, name, Hook(name, self._calls(name, self._bound, with_module=False), scope))
+        for name in MODULE_HOOKS:
+            setattr(self, name, Hook(name, self._calls(name, (), with_module=True), scope))
+        self.on_train_epoch_end, self.on_train_epoch_end_monitors = self._split_epoch_end(callbacks)
+
+    def __getattr__(self, name: str) -> Hook:
+        raise AttributeError(f"there is no hook {name!r}")
+
+    def _split_epoch_end(self, callbacks: Sequence[Callback]) -> tuple[Hook, Hook]:
+        """Callbacks that watch metrics come after the module, so that they see what it logs at the epoch's end."""
+        name = "on_train_epoch_end"
+        early = [pair for pair in self._bound if not pair[0].watches_metrics]
+        late = [pair for pair in self._bound if pair[0].watches_metrics]
+        first = Hook(name, self._calls(name, early, with_module=True), self._scope)
+        return first, Hook(name, self._calls(name, late, with_module=False, alias=False), self._scope)
+
+    def _calls(
+        self, name: str, bound: Iterable[tuple[Callback, Callable[..., Any]]], with_module: bool, alias: bool = True
+    ) -> list[Callable[..., Any]]:
+        calls = [
+            bind(getattr(callback, name)) for callback, bind in bound if overrides(callback, name, self._callback_base)
+        ]
+        if with_module and overrides(self._module, name):
+            calls.append(getattr(self._module, name))
+        if alias and name in EVERY_STAGE:
+            older = self._calls(EVERY_STAGE[name], bound, with_module, alias=False)
+            calls = older + calls if name.endswith("_start") else calls + older
+        return calls
+
+
+def overrides(owner: object, name: str, base: type | None = None) -> bool:
+    """Whether ``owner`` has a method of its own under ``name``: on its class or set on the instance."""
+    if name in vars(owner):
+        return True
+    if base is None:
+        from leyden.module import LightningModule
+
+        base = LightningModule
+    found = getattr(type(owner), name, None)
+    return found is not None and found is not getattr(base, name, None)
+
+
+class DataHooks:
+    """What :class:`LightningModule` and :class:`LightningDataModule` share: where data comes from and goes to."""
+
+    def prepare_data(self) -> None:
+        """Download or prepare on disk; runs in one process per node, so keep no state here."""
+
+    def setup(self, stage: str) -> None:
+        """Runs in each process before ``fit``, ``validate``, ``test`` or ``predict``."""
+
+    def teardown(self, stage: str) -> None:
+        """Runs in each process after the stage."""
+
+    def train_dataloader(self) -> Any:
+        """One loader or any iterable of batches."""
+        raise NotImplementedError
+
+    def val_dataloader(self) -> Any:
+        """A loader or a list of loaders."""
+        raise NotImplementedError
+
+    def test_dataloader(self) -> Any:
+        """A loader or a list of loaders."""
+        raise NotImplementedError
+
+    def predict_dataloader(self) -> Any:
+        """A loader or a list of loaders."""
+        raise NotImplementedError
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change the batch before it moves to the device."""
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Move the batch. Override it for types that Leyden does not know."""
+        from leyden.loaders import move
+
+        return move(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change the batch after it moved to the device."""
+        return batch

@@ -1,0 +1,90 @@
+"""Constructor arguments: remembered on their own, and kept as hyperparameters where a user asks for it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leyden.errors import bad_value
+
+
+class AttributeDict(dict[str, Any]):
+    """A dict whose keys are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no hyperparameter {name!r}; there are: {', '.join(self)}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def remember_arguments(owner: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Keep what a constructor was called with, before ``__init__`` runs.
+
+    That is how ``load_from_checkpoint`` can rebuild a module that never called ``save_hyperparameters``.
+    """
+    vars(owner)["_constructor_call"] = (tuple(args), dict(kwargs))
+
+
+def constructor_arguments(owner: object) -> dict[str, Any]:
+    """The arguments of ``owner``'s constructor by name, defaults included; ``**kwargs`` are merged in."""
+    args, kwargs = vars(owner).get("_constructor_call", ((), {}))
+    signature = inspect.signature(type(owner).__init__)
+    try:
+        bound = signature.bind(owner, *args, **kwargs)
+    except TypeError:  # a subclass's __new__ took other arguments than __init__; only what has a name is known then
+        return dict(kwargs)
+    bound.apply_defaults()
+    named: dict[str, Any] = {}
+    for name, parameter in list(signature.parameters.items())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(bound.arguments.get(name, {}))
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            named[name] = bound.arguments[name]
+    return named
+
+
+class HyperparametersMixin:
+    """``save_hyperparameters`` and ``hparams`` for modules and data modules."""
+
+    def save_hyperparameters(
+        self, *args: Any, ignore: str | Sequence[str] | None = None, frame: Any = None, logger: bool = True
+    ) -> None:
+        """Keep constructor arguments as ``self.hparams``, in checkpoints, and (``logger``) in loggers.
+
+        Without ``args``: all of them. ``args`` may name some, or be one dict or namespace to keep instead.
+        """
+        ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
+        given = constructor_arguments(self)
+        if not args:
+            chosen = given
+        elif all(isinstance(arg, str) for arg in args):
+            unknown = [arg for arg in args if arg not in given]
+            if unknown:
+                raise bad_value("save_hyperparameters", unknown[0], f"a constructor argument: {', '.join(given)}")
+            chosen = {name: given[name] for name in args}
+        else:
+            chosen = {}
+            for arg in args:
+                chosen.update(arg if isinstance(arg, Mapping) else vars(arg))
+        kept = {name: value for name, value in chosen.items() if name not in ignored}
+        vars(self)["_hparams"] = AttributeDict({**vars(self).get("_hparams", {}), **kept})
+        vars(self)["_hparams_initial"] = copy.copy(vars(self)["_hparams"])
+        vars(self)["_log_hparams"] = logger
+
+    @property
+    def hparams(self) -> AttributeDict:
+        """The hyperparameters kept so far; changes to it are kept too."""
+        kept: AttributeDict = vars(self).setdefault("_hparams", AttributeDict())
+        return kept
+
+    @property
+    def hparams_initial(self) -> AttributeDict:
+        """The hyperparameters as they were saved."""
+        kept: AttributeDict = vars(self).get("_hparams_initial", AttributeDict())
+        return copy.copy(kept)

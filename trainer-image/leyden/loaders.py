@@ -1,0 +1,235 @@
+"""Data loaders over ranks and over restarts.
+
+A loader over a map-style data set gets a batch sampler of Leyden's own, which takes the order of samples from the
+user's sampler and cuts it into *global* batches: of each, a rank takes every ``world_size``-th sample. So one number,
+the samples consumed, says where an epoch stands, whatever the number of ranks.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
+from torch.utils.data.distributed import DistributedSampler
+
+from leyden import rng
+
+
+def move(batch: Any, device: torch.device) -> Any:
+    """The batch with all its tensors (and whatever else has a ``to``) on the device; containers keep their type."""
+    if isinstance(batch, Tensor) or hasattr(batch, "to"):
+        return batch.to(device, non_blocking=device.type == "cuda")
+    if isinstance(batch, dict):
+        return type(batch)({key: move(value, device) for key, value in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(move(value, device) for value in batch)
+    return batch
+
+
+@dataclass(frozen=True)
+class Place:
+    """A rank's share of the samples, and whether short batches are filled up so that all ranks take as many steps."""
+
+    rank: int = 0
+    world_size: int = 1
+    pad: bool = False
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """The batches of one rank, from sample ``cursor`` of the epoch's global order on.
+
+    In one process the order is drawn exactly as torch would draw it. Across ranks it follows from the seed and the
+    epoch alone, as torch's ``DistributedSampler`` does it. With ``pad`` the epoch's last batch repeats at most
+    ``world_size - 1`` samples, where fewer than ``world_size`` are left, so that each rank has one.
+    """
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool, place: Place):
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.place = place
+        self.epoch = 0
+        self.cursor = 0
+        self.drawn_from: dict[str, Any] | None = None
+        """What the epoch's order followed from, so that it can be drawn again."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in an epoch, over all ranks."""
+        return len(self.sampler)  # type: ignore[arg-type]  # map-style samplers are sized
+
+    def __len__(self) -> int:
+        left = max(0, self.samples - self.cursor)
+        whole = self.batch_size * self.place.world_size
+        if self.drop_last:
+            return left // whole
+        steps, rest = divmod(left, whole)
+        return steps + (rest > (0 if self.place.pad else self.place.rank))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()[self.cursor :]
+        whole = self.batch_size * self.place.world_size
+        for start in range(0, len(order), whole):
+            batch = order[start : start + whole]
+            if self.drop_last and len(batch) < whole:
+                return
+            if self.place.pad and len(batch) < self.place.world_size:
+                batch = (batch * self.place.world_size)[: self.place.world_size]
+            mine = batch[self.place.rank :: self.place.world_size]
+            if mine:
+                yield mine
+
+    def _order(self) -> list[int]:
+        if self.drawn_from is not None:  # resumed: the same order again, and the generators left as they are
+            kept, self.drawn_from = self.drawn_from, None
+            with rng.isolated():
+                order = self._draw(kept)
+            self.drawn_from = kept
+            return order
+        if self.place.world_size > 1:
+            self.drawn_from = {"seed": rng.global_seed() + self.epoch}
+            with rng.isolated():
+                return self._draw(self.drawn_from)
+        generator = getattr(self.sampler, "generator", None)
+        self.drawn_from = {"rng": rng.snapshot(), "generator": None if generator is None else generator.get_state()}
+        return list(self.sampler)
+
+    def _draw(self, source: dict[str, Any]) -> list[int]:
+        """The order that follows from a source of randomness."""
+        sampler = copy.copy(self.sampler)
+        if "seed" in source:
+            torch.manual_seed(source["seed"])
+            if hasattr(sampler, "generator"):
+                sampler.generator = torch.Generator().manual_seed(source["seed"])
+            return list(sampler)
+        rng.restore(source["rng"])
+        if source["generator"] is None:
+            return list(sampler)
+        generator = self.sampler.generator  # type: ignore[attr-defined]  # it had one when this was recorded
+        generator.set_state(source["generator"])
+        return list(sampler)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch from its first sample."""
+        self.epoch = epoch
+        self.cursor = 0
+        self.drawn_from = None
+
+
+class GlobalSamples(Sampler[int]):
+    """:class:`GlobalBatches` one index at a time, for loaders that do not batch."""
+
+    def __init__(self, batches: GlobalBatches):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[int]:
+        return (batch[0] for batch in self.batches)
+
+
+@dataclass
+class Source:
+    """A loader as the loops use it, with its place in the epoch."""
+
+    loader: Iterable[Any]
+    batches: GlobalBatches | None = None
+    """``None`` where the order is not Leyden's to keep: iterable data sets, batch samplers of the user's own."""
+
+    def __len__(self) -> int:
+        return len(self.loader)  # type: ignore[arg-type]  # asked only where `sized`
+
+    @property
+    def sized(self) -> bool:
+        """Whether the number of batches is known."""
+        if isinstance(self.loader, DataLoader) and isinstance(self.loader.dataset, IterableDataset):
+            return hasattr(self.loader.dataset, "__len__")
+        return hasattr(self.loader, "__len__")
+
+    def batch_limit(self, limit: int | float | None) -> float:
+        """Batches to take of an epoch: all, a number, or a fraction. Infinite where unknown."""
+        total: float = len(self) if self.sized else math.inf
+        if limit is None:
+            return total
+        if isinstance(limit, int):
+            return min(limit, total)
+        if math.isinf(total):
+            return total if limit == 1.0 else 0
+        return int(total * limit)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Tell samplers which epoch begins."""
+        if self.batches is not None:
+            self.batches.start_epoch(epoch)
+        for owner in (getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
+            for sampler in (owner, getattr(owner, "sampler", None)):
+                set_epoch = getattr(sampler, "set_epoch", None)
+                if set_epoch is not None:
+                    set_epoch(epoch)
+
+    def samples_after(self, batches: int) -> int | None:
+        """The cursor once ``batches`` more batches are consumed, or ``None`` where it is not kept."""
+        if self.batches is None:
+            return None
+        whole = self.batches.batch_size * self.batches.place.world_size
+        return min(self.batches.samples, self.batches.cursor + batches * whole)
+
+    def state_dict(self, batches: int) -> dict[str, Any]:
+        """Where the epoch stands after ``batches`` batches since it was started or resumed."""
+        if self.batches is None:
+            return {}
+        return {"samples": self.samples_after(batches), "order": self.batches.drawn_from}
+
+    def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
+        """Go on where a :meth:`state_dict` says. Returns how many batches must be read and thrown away instead."""
+        self.start_epoch(epoch)
+        if self.batches is None or not state:
+            return batches_done
+        self.batches.cursor = state["samples"]
+        self.batches.drawn_from = state["order"]
+        return 0
+
+
+def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool = False) -> Source:
+    """A user's loader (or any iterable of batches) as a :class:`Source`; the loader itself is left as it is.
+
+    ``distribute=False`` keeps the user's own sampler in charge of ranks. ``sequential`` undoes shuffling.
+    """
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return Source(loader)
+    batched = loader.batch_sampler is not None
+    if batched and type(loader.batch_sampler) is not BatchSampler:
+        return Source(loader)
+    sampler: Any = loader.sampler
+    if isinstance(sampler, DistributedSampler) or not distribute:
+        place = Place(pad=place.pad)
+    if sequential and isinstance(sampler, RandomSampler):
+        sampler = range(len(loader.dataset))  # type: ignore[arg-type]  # map-style data sets are sized
+    size = loader.batch_sampler.batch_size if batched else 1  # type: ignore[union-attr]  # checked above
+    batches = GlobalBatches(sampler, size, bool(loader.drop_last), place)
+    mine = copy.copy(loader)
+    # A DataLoader refuses these assignments after __init__, because its iterators would not follow; a copy has none.
+    object.__setattr__(mine, "batch_sampler" if batched else "sampler", batches if batched else GlobalSamples(batches))
+    object.__setattr__(mine, "_iterator", None)
+    return Source(mine, batches)
+
+
+def prepare_all(loaders: Any, place: Place, distribute: bool = True, sequential: bool = False) -> list[Source]:
+    """One loader or a sequence of loaders, each prepared."""
+    if loaders is None:
+        return []
+    several = isinstance(loaders, Sequence) and all(_is_loader(entry) for entry in loaders)
+    return [prepare(loader, place, distribute, sequential) for loader in (loaders if several else [loaders])]
+
+
+def _is_loader(entry: object) -> bool:
+    return isinstance(entry, DataLoader) or (hasattr(entry, "__iter__") and not isinstance(entry, Tensor))

@@ -1,0 +1,289 @@
+"""``LightningModule``: model, steps and optimizers in one class, driven by a :class:`leyden.Trainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from leyden.errors import MisconfigurationError
+from leyden.hooks import DataHooks
+from leyden.hparams import HyperparametersMixin, remember_arguments
+from leyden.module_hooks import ModuleHooks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from leyden.optim import ManualOptimizer
+    from leyden.trainer import Trainer
+
+
+class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
+    """An ``nn.Module`` that also says how it is trained, validated, tested and asked for predictions.
+
+    Override ``training_step`` and ``configure_optimizers`` to train; ``validation_step``, ``test_step``,
+    ``predict_step`` and any hook as needed. ``automatic_optimization = False`` leaves ``backward`` and
+    ``optimizer.step()`` to ``training_step``.
+    """
+
+    example_input_array: Any = None
+    """Input of ``forward``: a tensor, or a tuple or dict of arguments. Gives a checkpoint its signature."""
+
+    strict_loading: bool = True
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        module = super().__new__(cls)
+        remember_arguments(module, args, kwargs)
+        return module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trainer: Trainer | None = None
+        self.automatic_optimization = True
+
+    # Where the module is in a run.
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer that runs this module."""
+        if self._trainer is None:
+            raise RuntimeError(
+                f"{type(self).__qualname__} is not attached to a Trainer: call trainer.fit(module) first"
+            )
+        return self._trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Trainer | None) -> None:
+        self._trainer = trainer
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the module's first parameter or buffer; the CPU where it has none."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the module's first floating point parameter."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs that are done; 0 without a trainer."""
+        return self._trainer.current_epoch if self._trainer is not None else 0
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken, over all optimizers; 0 without a trainer."""
+        return self._trainer.global_step if self._trainer is not None else 0
+
+    @property
+    def global_rank(self) -> int:
+        return self._trainer.global_rank if self._trainer is not None else 0
+
+    @property
+    def local_rank(self) -> int:
+        return self._trainer.local_rank if self._trainer is not None else 0
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, or ``None``."""
+        return self._trainer.logger if self._trainer is not None else None
+
+    @property
+    def loggers(self) -> list[Any]:
+        return self._trainer.loggers if self._trainer is not None else []
+
+    # What a user overrides.
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor | Mapping[str, Any] | None:
+        """``(batch, batch_idx)`` -> the loss, a dict with ``loss``, or ``None`` to skip the batch."""
+        raise NotImplementedError
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """``(batch, batch_idx[, dataloader_idx])``; the value goes to ``on_validation_batch_end``."""
+        raise NotImplementedError
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """``(batch, batch_idx[, dataloader_idx])``; the value goes to ``on_test_batch_end``."""
+        raise NotImplementedError
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """``(batch, batch_idx[, dataloader_idx])`` -> the prediction. Default: ``self(batch)``."""
+        return self(kwargs.get("batch", args[0] if args else None))
+
+    def configure_model(self) -> None:
+        """Create large layers here, once per run and after the process group exists."""
+
+    def configure_callbacks(self) -> Any:
+        """Callbacks of this module; one of a class that the trainer has already takes that one's place."""
+        return []
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, several, ``([optimizers], [schedulers])``, a dict with ``optimizer`` and ``lr_scheduler``,
+        a list of such dicts, or ``None``."""
+        raise NotImplementedError
+
+    # Optimization, in the order of a step.
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """One step of the optimizer; the closure runs ``training_step``, ``zero_grad`` and ``backward``."""
+        optimizer.step(closure=optimizer_closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        optimizer.zero_grad()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients before the step. Default: :meth:`clip_gradients` with the trainer's settings."""
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of an optimizer's parameters by ``"norm"`` (default) or ``"value"``."""
+        from leyden.optim import clip
+
+        clip(optimizer, gradient_clip_val, gradient_clip_algorithm or "norm")
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """One step of a scheduler; ``metric`` is given where it monitors one."""
+        if metric is None:
+            scheduler.step()
+        else:
+            scheduler.step(metric)
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The optimizer, or the list of several. Their ``step()`` counts and calls hooks unless told otherwise."""
+        found: list[ManualOptimizer] = self.trainer.manual_optimizers
+        chosen = [optimizer if use_pl_optimizer else optimizer.optimizer for optimizer in found]
+        return chosen[0] if len(chosen) == 1 else chosen
+
+    def lr_schedulers(self) -> Any:
+        """The scheduler, the list of several, or ``None``."""
+        found = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else found
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """``backward`` for manual optimization: with precision, distribution and hooks taken care of."""
+        if self.automatic_optimization:
+            raise MisconfigurationError(
+                "manual_backward() needs self.automatic_optimization = False in the module's __init__"
+            )
+        self.trainer.run_backward(loss, *args, **kwargs)
+
+    def toggle_optimizer(self, optimizer: Any) -> None:
+        """Let only this optimizer's parameters require gradients, until :meth:`untoggle_optimizer`."""
+        inner = getattr(optimizer, "optimizer", optimizer)
+        chosen = {parameter for group in inner.param_groups for parameter in group["params"]}
+        self._toggled = {parameter: parameter.requires_grad for parameter in self.parameters()}
+        for parameter in self.parameters():
+            parameter.requires_grad = parameter in chosen and self._toggled[parameter]
+
+    def untoggle_optimizer(self, optimizer: Any) -> None:
+        """Undo :meth:`toggle_optimizer`."""
+        for parameter, required in self.__dict__.pop("_toggled", {}).items():
+            parameter.requires_grad = required
+
+    # Logging.
+
+    def log(
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool | None = None,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        metric_attribute: str | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Log a number, a tensor of one element, or a metric object, under ``name``.
+
+        ``on_step`` logs the value itself, ``on_epoch`` the epoch's value by ``reduce_fx`` (mean weighted by batch
+        size, sum, min, max); with both, the names end in ``_step`` and ``_epoch``. Defaults depend on the hook:
+        steps of training log on step, everything else on epoch. The epoch's value covers all ranks unless
+        ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``.
+        """
+        if self._trainer is None:
+            return
+        options = (prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, rank_zero_only)
+        self._trainer.logs.record(name, value, options, batch_size, add_dataloader_idx)
+
+    def log_dict(self, dictionary: Mapping[str, Any], prog_bar: bool = False, **options: Any) -> None:
+        """:meth:`log` for each entry."""
+        for name, value in dictionary.items():
+            self.log(name, value, prog_bar=prog_bar, **options)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print on rank 0 only."""
+        if self.global_rank == 0:
+            print(*args, **kwargs)
+
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """The tensors of all ranks, stacked in a new first dimension. ``data`` may be a list or dict of tensors."""
+        return self.trainer.strategy.all_gather(data, sync_grads=sync_grads)
+
+    # Weights.
+
+    def freeze(self) -> None:
+        """No parameter requires gradients any more, and the module is in evaluation mode."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """All parameters require gradients, and the module is in training mode."""
+        self.requires_grad_(True)
+        self.train()
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """The module of a checkpoint, with its weights.
+
+        ``checkpoint_path`` is a checkpoint directory, a directory of such (the newest is taken), or a single
+        ``.ckpt`` file of Leyden or Lightning. ``kwargs`` replace stored constructor arguments. Files are always read
+        with ``weights_only=True``, so that nothing in them can run.
+        """
+        from leyden.checkpoint.loading import load_module
+
+        if weights_only is False:
+            raise MisconfigurationError("weights_only=False is not allowed: a checkpoint must not be able to run code")
+        if hparams_file is not None:
+            raise MisconfigurationError("hparams_file is not supported: give the arguments to load_from_checkpoint")
+        return load_module(cls, checkpoint_path, map_location, strict, kwargs)

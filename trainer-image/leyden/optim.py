@@ -1,0 +1,182 @@
+"""Optimizers and schedulers: what ``configure_optimizers`` may return, clipping, and manual stepping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from leyden.errors import MisconfigurationError, bad_value, one_of
+
+if TYPE_CHECKING:
+    from leyden.module import LightningModule
+    from leyden.trainer import Trainer
+
+INTERVALS = ("epoch", "step")
+CLIP_ALGORITHMS = ("norm", "value")
+SCHEDULER_KEYS = frozenset(("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"))
+
+
+@dataclass
+class LRSchedulerConfig:
+    """A scheduler and when it steps: every ``frequency`` epochs or steps; on a metric where it monitors one."""
+
+    scheduler: Any
+    interval: str = "epoch"
+    frequency: int = 1
+    monitor: str | None = None
+    strict: bool = True
+    name: str | None = None
+    reduce_on_plateau: bool = False
+
+
+def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
+    """Call ``configure_optimizers`` and understand every shape of answer."""
+    answer = module.configure_optimizers()
+    optimizers, schedulers, monitor = _unpack(answer)
+    configs = [_scheduler_config(entry, monitor) for entry in schedulers]
+    if len(optimizers) > 1 and module.automatic_optimization:
+        raise MisconfigurationError(
+            f"configure_optimizers() returned {len(optimizers)} optimizers, which needs "
+            "self.automatic_optimization = False and steps taken in training_step"
+        )
+    return optimizers, configs
+
+
+def _unpack(answer: Any) -> tuple[list[Optimizer], list[Any], str | None]:
+    if answer is None:
+        return [], [], None
+    if isinstance(answer, Optimizer):
+        return [answer], [], None
+    if isinstance(answer, Mapping):
+        return _unpack_dicts([answer])
+    if isinstance(answer, (list, tuple)):
+        entries = list(answer)
+        if len(entries) == 2 and all(isinstance(entry, (list, tuple)) for entry in entries):
+            return list(entries[0]), list(entries[1]), None
+        if entries and all(isinstance(entry, Mapping) for entry in entries):
+            return _unpack_dicts(entries)
+        if all(isinstance(entry, Optimizer) for entry in entries):
+            return entries, [], None
+    raise bad_value(
+        "configure_optimizers() result",
+        answer,
+        "an optimizer, a list of them, ([optimizers], [schedulers]), a dict with 'optimizer' and optionally "
+        "'lr_scheduler', a list of such dicts, or None",
+    )
+
+
+def _unpack_dicts(entries: list[Any]) -> tuple[list[Optimizer], list[Any], str | None]:
+    for entry in entries:
+        unknown = set(entry) - {"optimizer", "lr_scheduler", "monitor"}
+        if unknown or "optimizer" not in entry:
+            raise bad_value(
+                "configure_optimizers() keys", sorted(entry), "'optimizer', and optionally 'lr_scheduler' and 'monitor'"
+            )
+    schedulers = [entry["lr_scheduler"] for entry in entries if entry.get("lr_scheduler") is not None]
+    monitor = next((entry["monitor"] for entry in entries if entry.get("monitor")), None)
+    return [entry["optimizer"] for entry in entries], schedulers, monitor
+
+
+def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
+    if isinstance(entry, Mapping):
+        unknown = set(entry) - SCHEDULER_KEYS
+        if unknown or "scheduler" not in entry:
+            raise bad_value("lr_scheduler keys", sorted(entry), "'scheduler' and any of " + ", ".join(SCHEDULER_KEYS))
+        config = LRSchedulerConfig(**{"monitor": monitor, **entry})
+    else:
+        config = LRSchedulerConfig(entry, monitor=monitor)
+    if config.interval not in INTERVALS:
+        raise one_of("lr_scheduler interval", config.interval, INTERVALS)
+    if not isinstance(config.frequency, int) or config.frequency < 1:
+        raise bad_value("lr_scheduler frequency", config.frequency, "an integer of at least 1")
+    config.reduce_on_plateau = config.reduce_on_plateau or isinstance(config.scheduler, ReduceLROnPlateau)
+    if config.reduce_on_plateau and not config.monitor:
+        raise MisconfigurationError(
+            "configure_optimizers() returned a ReduceLROnPlateau without a metric: add "
+            "'monitor': '<name of a logged metric>' beside 'lr_scheduler'"
+        )
+    return config
+
+
+def step_schedulers(trainer: Trainer, interval: str, count: int, plateau: bool) -> None:
+    """Step the schedulers of an interval that are due after ``count`` epochs or steps."""
+    for config in trainer.lr_scheduler_configs:
+        if config.interval != interval or config.reduce_on_plateau != plateau or count % config.frequency:
+            continue
+        metric = _monitored(trainer, config) if config.reduce_on_plateau else None
+        if config.reduce_on_plateau and metric is None:
+            continue
+        trainer.lightning_module.lr_scheduler_step(config.scheduler, metric)
+
+
+def _monitored(trainer: Trainer, config: LRSchedulerConfig) -> Any:
+    metrics = trainer.callback_metrics
+    if config.monitor in metrics:
+        return metrics[config.monitor]
+    if config.strict:
+        known = ", ".join(sorted(metrics)) or "none"
+        raise MisconfigurationError(f"ReduceLROnPlateau monitors {config.monitor!r}, but the metrics are: {known}")
+    return None
+
+
+def clip(optimizer: Any, value: float | None, algorithm: str) -> None:
+    """Clip the gradients of an optimizer's parameters in place; ``None`` and 0 leave them."""
+    if not value:
+        return
+    if algorithm not in CLIP_ALGORITHMS:
+        raise one_of("gradient_clip_algorithm", algorithm, CLIP_ALGORITHMS)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if algorithm == "value":
+        torch.nn.utils.clip_grad_value_(parameters, value)
+    else:
+        torch.nn.utils.clip_grad_norm_(parameters, value)
+
+
+class ManualOptimizer:
+    """An optimizer in manual optimization: its ``step`` counts as a step of the run and calls the hooks."""
+
+    def __init__(self, optimizer: Optimizer, trainer: Trainer):
+        self.optimizer = optimizer
+        self._trainer = trainer
+
+    def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+        """One step of the wrapped optimizer."""
+        self._trainer.hooks.on_before_optimizer_step(self.optimizer)
+        result = self.optimizer.step(closure, **kwargs) if closure is not None else self.optimizer.step(**kwargs)
+        self._trainer.run_state.global_step += 1
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.optimizer, name)
+
+
+def state_dicts(optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]) -> dict[str, Any]:
+    """Their part of a checkpoint, under Lightning's keys."""
+    return {
+        "optimizer_states": [optimizer.state_dict() for optimizer in optimizers],
+        "lr_schedulers": [config.scheduler.state_dict() for config in schedulers],
+    }
+
+
+def load_state_dicts(
+    checkpoint: Mapping[str, Any], optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]
+) -> None:
+    """Take back :func:`state_dicts`."""
+    pairs: tuple[tuple[str, list[Any]], ...] = (
+        ("optimizer_states", list(optimizers)),
+        ("lr_schedulers", [config.scheduler for config in schedulers]),
+    )
+    for key, owners in pairs:
+        states = checkpoint.get(key, [])
+        if len(states) != len(owners):
+            raise MisconfigurationError(
+                f"the checkpoint has {len(states)} {key} and configure_optimizers() gives {len(owners)}: "
+                "resume with the code that wrote it, or load only its weights with load_from_checkpoint()"
+            )
+        for owner, state in zip(owners, states, strict=True):
+            owner.load_state_dict(state)

@@ -1,0 +1,123 @@
+"""The Trainer's arguments, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.optim import CLIP_ALGORITHMS
+
+Limit = int | float | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does, apart from where. Names and defaults are the Trainer's."""
+
+    max_epochs: int
+    min_epochs: int
+    max_steps: int
+    min_steps: int
+    limit_train_batches: Limit
+    limit_val_batches: Limit
+    limit_test_batches: Limit
+    limit_predict_batches: Limit
+    val_check_interval: int | float
+    check_val_every_n_epoch: int
+    num_sanity_val_steps: int
+    log_every_n_steps: int
+    accumulate_grad_batches: int
+    gradient_clip_val: float | None
+    gradient_clip_algorithm: str | None
+    inference_mode: bool
+    use_distributed_sampler: bool
+    detect_anomaly: bool
+    fast_dev_run: int
+    overfit_batches: int | float
+    default_root_dir: Path
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Settings:
+        """Check and complete the arguments as given. Raises ``MisconfigurationError`` by field."""
+        values = dict(given)
+        fast = values["fast_dev_run"] = _count("fast_dev_run", int(values["fast_dev_run"] or 0), 0)
+        for name in ("train", "val", "test", "predict"):
+            field = f"limit_{name}_batches"
+            values[field] = fast or _limit(field, values[field])
+        overfit = values["overfit_batches"] = _limit("overfit_batches", values["overfit_batches"]) or 0
+        if overfit:
+            values["limit_train_batches"] = values["limit_val_batches"] = overfit
+        values.update(_lengths(values, fast))
+        _clipping(values["gradient_clip_val"], values["gradient_clip_algorithm"])
+        interval = values["val_check_interval"]
+        values["val_check_interval"] = 1.0 if interval is None else _interval(interval)
+        for name, default, least in (
+            ("check_val_every_n_epoch", 1, 1),
+            ("log_every_n_steps", 50, 0),
+            ("accumulate_grad_batches", 1, 1),
+            ("num_sanity_val_steps", 2, -1),
+        ):
+            values[name] = _count(name, default if values[name] is None else values[name], least)
+        if fast or overfit:
+            values["num_sanity_val_steps"] = 0
+        values["default_root_dir"] = Path(values["default_root_dir"] or Path.cwd())
+        return cls(**values)
+
+
+def _lengths(values: dict[str, Any], fast: int) -> dict[str, int]:
+    """How long training lasts: 1000 epochs where neither epochs nor steps are limited."""
+    steps = _count("max_steps", values["max_steps"], -1)
+    epochs = values["max_epochs"]
+    if epochs is None:
+        epochs = 1000 if steps == -1 else -1
+    if fast:
+        epochs, steps = 1, fast
+    return {
+        "max_steps": steps,
+        "max_epochs": _count("max_epochs", epochs, -1),
+        "min_epochs": _count("min_epochs", values["min_epochs"] or 0, 0),
+        "min_steps": _count("min_steps", values["min_steps"] or 0, 0),
+    }
+
+
+def _count(field: str, given: Any, least: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise bad_value(field, given, f"an integer of at least {least}")
+    return given
+
+
+def _limit(field: str, given: Any) -> Limit:
+    if given is None or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
+        return given
+    if isinstance(given, float) and 0.0 <= given <= 1.0:
+        return given
+    raise bad_value(field, given, "a number of batches (an integer) or a share of them (a float from 0.0 to 1.0)")
+
+
+def _interval(given: Any) -> int | float:
+    if isinstance(given, float) and 0.0 < given <= 1.0:
+        return given
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+        return given
+    raise bad_value("val_check_interval", given, "a number of batches (an integer) or a share of an epoch (0.0 to 1.0)")
+
+
+def _clipping(value: Any, algorithm: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+        raise bad_value("gradient_clip_val", value, "a number of at least 0, or None")
+    if algorithm is not None and algorithm not in CLIP_ALGORITHMS:
+        raise one_of("gradient_clip_algorithm", algorithm, CLIP_ALGORITHMS)
+
+
+def forbid_with_manual_optimization(settings: Settings) -> None:
+    """Arguments that would act on steps which the user takes."""
+    if settings.gradient_clip_val is not None:
+        raise MisconfigurationError(
+            "gradient_clip_val has no effect with automatic_optimization = False: call self.clip_gradients(...)"
+        )
+    if settings.accumulate_grad_batches != 1:
+        raise MisconfigurationError(
+            "accumulate_grad_batches has no effect with automatic_optimization = False: accumulate in training_step"
+        )

@@ -1,0 +1,308 @@
+"""The training loop: epochs, batches, and what is due between them. One can read it from top to bottom."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from leyden import optim, rng
+from leyden.checkpoint.signature import few_samples, likely_calls
+from leyden.errors import MisconfigurationError, bad_value
+from leyden.evaluation import EvaluationLoop
+from leyden.hooks import overrides
+from leyden.loaders import Source
+from leyden.logs import Logs
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+
+
+class TrainingLoop:
+    """One ``fit``. What is looked up once is bound here, so that a batch costs little beyond the user's code."""
+
+    def __init__(self, trainer: Trainer, source: Source, validation: EvaluationLoop):
+        self.trainer = trainer
+        self.module = trainer.lightning_module
+        self.settings = trainer.settings
+        self.state = trainer.run_state
+        self.hooks = trainer.hooks
+        self.scope = trainer.scope
+        self.source = source
+        self.validation = validation
+        self.logs = Logs(trainer.scope, trainer.strategy)
+        self.train_step: Callable[..., Any] = trainer.strategy.wrap(self.module)
+        self.mixed = trainer.precision_plugin.mixed
+        self.transfer = trainer.transfer
+        self.automatic = self.module.automatic_optimization
+        self.optimizer = trainer.optimizers[0] if trainer.optimizers else None
+        self.takes_batch_idx = _takes_batch_idx(self.module.training_step)
+        self.takes_optimizer_idx = _names(self.module.optimizer_step, "optimizer_idx")
+        self.clips = self.settings.gradient_clip_val is not None or overrides(
+            self.module, "configure_gradient_clipping"
+        )
+        self.batches = 0
+        """Batches of the running epoch, as far as known."""
+        self.resumed_at = 0
+        self._batch: Any = None
+        self._loss: Tensor | None = None
+        self._output: Any = None
+        self._window_starts = True
+
+    # Epochs.
+
+    def run(self) -> None:
+        """Train until the settings or a callback say stop."""
+        state = self.state
+        self.trainer.hooks.on_train_start()
+        if state.epoch_done:
+            self._restore_rng()
+            state.next_epoch()
+        while not self._finished():
+            self._run_epoch()
+            if self._finished(epoch_ended=True):
+                break
+            state.next_epoch()
+        self.trainer.hooks.on_train_end()
+
+    def _finished(self, epoch_ended: bool = False) -> bool:
+        settings, state = self.settings, self.state
+        epochs = state.epoch + epoch_ended
+        if settings.max_epochs != -1 and epochs >= settings.max_epochs:
+            return True
+        return self._steps_are_up() or self._may_stop(epochs)
+
+    def _steps_are_up(self) -> bool:
+        return self.settings.max_steps != -1 and self.state.global_step >= self.settings.max_steps
+
+    def _may_stop(self, epochs: int) -> bool:
+        """A callback asked to stop and the least length is reached."""
+        return (
+            self.trainer.should_stop
+            and epochs >= self.settings.min_epochs
+            and self.state.global_step >= self.settings.min_steps
+        )
+
+    def _run_epoch(self) -> None:
+        trainer, state = self.trainer, self.state
+        trainer.logs = self.logs
+        resumed = state.batch_idx > 0
+        batches = self._open_epoch()
+        if not resumed:
+            self.hooks.on_train_epoch_start()
+        self._run_batches(batches)
+        self._close_epoch()
+
+    def _open_epoch(self) -> Iterator[Any]:
+        """An iterator over the epoch's batches that are left."""
+        state, trainer = self.state, self.trainer
+        self.resumed_at = state.batch_idx
+        skip = 0
+        if state.batch_idx:
+            skip = self.source.load_state_dict(trainer.resumed.get("sampler", {}), state.epoch, state.batch_idx)
+        else:
+            self.source.start_epoch(state.epoch)
+        left = self.source.batch_limit(None) + (state.batch_idx - skip)
+        limit = self.settings.limit_train_batches
+        if limit is not None:
+            left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
+        self.batches = int(left) if not math.isinf(left) else -1
+        trainer.num_training_batches = left
+        iterator = iter(self.source.loader)
+        for _ in range(skip):
+            next(iterator, None)
+        if state.batch_idx:
+            self._restore_rng()
+            self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device)
+        return iterator
+
+    def _restore_rng(self) -> None:
+        kept = self.trainer.resumed.get("rng")
+        if kept is not None:
+            rng.restore(kept, self.trainer.strategy.device)
+
+    def _close_epoch(self) -> None:
+        """Hooks, metrics and schedulers of an epoch's end, in Lightning's order but for one thing: schedulers that
+        watch a metric step before the callbacks that save, so that a checkpoint holds the step."""
+        trainer, state = self.trainer, self.state
+        self.hooks.on_train_epoch_end()
+        trainer.take_epoch_metrics(self.logs, step=state.batches_stepped)
+        optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
+        state.epoch_done = True
+        self.hooks.on_train_epoch_end_monitors()
+        trainer.boundary(epoch_ended=True)
+
+    # Batches.
+
+    def _run_batches(self, batches: Iterator[Any]) -> None:
+        state, trainer = self.state, self.trainer
+        ahead = next(batches, None) if self.batches < 0 else None
+        while not (self._steps_are_up() or self._may_stop(state.epoch)):
+            if self.batches < 0:  # an unknown length: look one batch ahead to know the last
+                batch, ahead = ahead, next(batches, None)
+                last = ahead is None
+            elif state.batch_idx < self.batches:
+                batch = next(batches, None)
+                last = state.batch_idx + 1 >= self.batches
+            else:
+                return
+            if batch is None:
+                return
+            trainer.is_last_batch = last
+            if self._run_batch(batch, last) == -1:
+                return
+            if last:
+                return
+
+    def _run_batch(self, batch: Any, last: bool) -> int | None:
+        state, trainer, hooks, index = self.state, self.trainer, self.hooks, self.state.batch_idx
+        batch = self.transfer(batch, 0)
+        self.scope.enter_batch(batch)
+        if not trainer.forward_inputs:
+            self._keep_inputs(batch)
+        if hooks.on_train_batch_start(batch, index) == -1:
+            self.scope.leave_batch()
+            return -1
+        steps_before = state.global_step
+        due = last or (index + 1) % self.settings.accumulate_grad_batches == 0
+        self._optimize(batch, index, due)
+        stepped = state.global_step > steps_before
+        if due and trainer.lr_scheduler_configs and self.automatic:
+            optim.step_schedulers(trainer, "step", state.global_step, plateau=False)
+            if last:
+                optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=False)
+        state.batch_idx = index + 1
+        state.batches_stepped += stepped or (due and not self.automatic)
+        hooks.on_train_batch_end(self._output, batch, index)
+        self.scope.leave_batch()
+        self._output = self._batch = None
+        if stepped and trainer.loggers:
+            trainer.log_step(self.logs)
+        if self._validation_is_due(last):
+            self._validate()
+        if due and trainer.lr_scheduler_configs and self.automatic:
+            optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
+        if due:
+            trainer.boundary(epoch_ended=False)
+        return None
+
+    def _keep_inputs(self, batch: Any) -> None:
+        """Ways that ``forward`` may be asked, in case no step calls it; see ``leyden.checkpoint.signature``."""
+        self.trainer.forward_inputs.extend(likely_calls(self.module, few_samples(batch)))
+
+    def _optimize(self, batch: Any, index: int, due: bool) -> None:
+        if not self.automatic:
+            self._output = self._as_outputs(self._training_step(batch, index))
+            return
+        self._batch = batch
+        self._window_starts = index == self.resumed_at or index % self.settings.accumulate_grad_batches == 0
+        if not due:
+            with self.trainer.strategy.no_sync():
+                self._closure()
+            return
+        if self.optimizer is None:
+            self._closure()
+            return
+        module, epoch = self.module, self.state.epoch
+        if self.takes_optimizer_idx:
+            module.optimizer_step(epoch, index, self.optimizer, optimizer_idx=0, optimizer_closure=self._full_closure)  # type: ignore[call-arg]  # an override of Lightning 1.x's shape
+        else:
+            module.optimizer_step(epoch, index, self.optimizer, self._full_closure)
+        self.state.global_step += 1
+
+    def _closure(self) -> Tensor | None:
+        """``training_step`` and the gradients that follow from it."""
+        hooks, module, optimizer, index = self.hooks, self.module, self.optimizer, self.state.batch_idx
+        self._loss = self._loss_of(self._training_step(self._batch, index))
+        if self._window_starts and optimizer is not None:
+            hooks.on_before_zero_grad(optimizer)
+            module.optimizer_zero_grad(self.state.epoch, index, optimizer)
+        if self._loss is not None:
+            hooks.on_before_backward(self._loss)
+            module.backward(self._loss)
+            hooks.on_after_backward()
+        return self._loss
+
+    def _full_closure(self) -> Tensor | None:
+        """What ``optimizer.step`` runs before it changes the parameters."""
+        loss = self._closure()
+        self.hooks.on_before_optimizer_step(self.optimizer)
+        if self.clips:
+            self.module.configure_gradient_clipping(
+                self.optimizer,  # type: ignore[arg-type]  # the closure only runs with an optimizer
+                self.settings.gradient_clip_val,
+                self.settings.gradient_clip_algorithm,
+            )
+        return loss
+
+    def _training_step(self, batch: Any, index: int) -> Any:
+        args = (batch, index) if self.takes_batch_idx else (batch,)
+        scope = self.scope
+        scope.hook = "training_step"
+        if self.mixed:
+            with self.trainer.precision_plugin.context():
+                output = self.train_step(*args)
+        else:
+            output = self.train_step(*args)
+        scope.hook = ""
+        return output
+
+    def _loss_of(self, output: Any) -> Tensor | None:
+        """The loss that ``backward`` starts from, and what ``on_train_batch_end`` is given."""
+        loss = output["loss"] if isinstance(output, Mapping) and "loss" in output else output
+        if loss is None:
+            if self.trainer.world_size > 1:
+                raise MisconfigurationError(
+                    "training_step() returned None, which needs a single process to skip a batch"
+                )
+            self._output = None
+            return None
+        if not isinstance(loss, Tensor):
+            raise bad_value("training_step() result", output, "a loss tensor, a dict with 'loss', or None")
+        if self.settings.accumulate_grad_batches > 1:
+            loss = loss / self.settings.accumulate_grad_batches
+        self._output = self._as_outputs(output, loss)
+        return loss
+
+    def _as_outputs(self, output: Any, loss: Tensor | None = None) -> Any:
+        if isinstance(output, Mapping):
+            return {**output, "loss": loss.detach()} if loss is not None else dict(output)
+        if isinstance(output, Tensor):
+            return {"loss": (loss if loss is not None else output).detach()}
+        return output if output is not None else {}
+
+    # Validation in between.
+
+    def _validation_is_due(self, last: bool) -> bool:
+        settings, state = self.settings, self.state
+        if not self.validation.enabled or (state.epoch + 1) % settings.check_val_every_n_epoch:
+            return False
+        interval = settings.val_check_interval
+        if self._may_stop(state.epoch):
+            return True
+        if isinstance(interval, int):
+            return state.batch_idx % interval == 0
+        if self.batches < 0:
+            return last
+        return state.batch_idx % max(1, int(self.batches * interval)) == 0
+
+    def _validate(self) -> None:
+        trainer = self.trainer
+        self.hooks.on_validation_model_zero_grad()
+        trainer.validating = True
+        self.validation.run()
+        trainer.validating = False
+        trainer.logs = self.logs
+
+
+def _takes_batch_idx(step: Callable[..., Any]) -> bool:
+    """Whether a step takes more than the batch; asked once per run."""
+    parameters = list(inspect.signature(step).parameters.values())
+    return len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+
+
+def _names(function: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(function).parameters
