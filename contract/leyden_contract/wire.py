@@ -69,12 +69,19 @@ class RoundAssignment(Frozen):
     budget_left: int
 
 
+class Gone(Frozen):
+    """Body of a 410: there is no round for this pod to join, and it should end."""
+
+    reason: Literal["finished", "failed", "suspended", "replaced"]
+
+
 class Heartbeat(Frozen):
     """Sent each second while the ranks live. ``steps`` are the steps of this pod's ranks, by local rank."""
 
     pod_uid: str
     round: int
     steps: tuple[int, ...] = ()
+    leaving: bool = Field(default=False, description="the pod was told to end: its ranks commit a checkpoint and stop")
 
 
 class HeartbeatReply(Frozen):

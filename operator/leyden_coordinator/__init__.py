@@ -1,0 +1,1 @@
+"""The membership authority of one attempt of a training job. Needs neither torch nor Kubernetes."""
