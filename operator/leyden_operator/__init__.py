@@ -1,0 +1,1 @@
+"""The operator: watches TrainingJobs and InferenceServices, decides, applies."""
