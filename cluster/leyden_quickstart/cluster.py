@@ -124,6 +124,16 @@ def image_values(target: Target) -> list[str]:
     return values
 
 
+def use_running(ground: Ground) -> None:
+    """Point ``ground`` at the cluster that runs already.
+
+    Raises:
+        StepFailed: none runs.
+    """
+    ground.target = replace(ground.target, kubeconfig=_kubeconfig(ground.target))
+    ground.kubectl.run("get", "nodes")
+
+
 def ground_here() -> Ground:
     """Where this machine would run the quickstart."""
     return Ground(choose_here())
