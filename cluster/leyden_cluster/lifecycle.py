@@ -1,5 +1,6 @@
 """The cluster as a whole: up, down, status, and the failures that one may cause on purpose."""
 
+import errno
 import fcntl
 import json
 import secrets
@@ -118,10 +119,19 @@ def _check_ports(control: ControlPlane) -> None:
     ):
         if processes.is_running(component.record):
             continue
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            if probe.connect_ex((address, port)) == 0:
-                raise ClusterError(f"{address}:{port} is in use by another program; {component.name} needs it.")
+        if _in_use(address, port):
+            raise ClusterError(f"{address}:{port} is in use by another program; {component.name} needs it.")
+
+
+def _in_use(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            # Any other error means that the address does not exist yet, so nobody listens there.
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _start_control_plane(control: ControlPlane, nodes: list[Node]) -> None:
