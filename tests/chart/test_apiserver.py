@@ -9,6 +9,7 @@ import pytest
 
 from chart.rendering import CHART, NAMESPACE, ROOT, Object, Rule, Values, helm, render, the
 from chart.test_template import VARIANTS
+from leyden_cluster.apiserver import ApiServer
 
 pytestmark = pytest.mark.api
 
@@ -58,9 +59,9 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(kubectl: str, kubeconfig: Path) -> Cluster:
+def cluster(api_server: ApiServer) -> Cluster:
     """The API server with our namespaces, all of which enforce and warn about restricted pod security."""
-    made = Cluster(kubectl, kubeconfig)
+    made = Cluster(api_server.kubectl, api_server.kubeconfig)
     security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     namespaces = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": security}} for name in NAMESPACES

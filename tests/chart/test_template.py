@@ -1,5 +1,6 @@
 """What the chart makes of each of its values."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from chart.rendering import (
     render,
     the,
 )
+from leyden_operator.settings import Settings, from_environment
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
@@ -170,6 +172,13 @@ def test_the_coordinator_runs_the_operators_image() -> None:
     objects = render({"images": {"operator": {"digest": DIGEST}, "pullPolicy": "Never"}})
     assert environment(objects)["LEYDEN_COORDINATOR_IMAGE"] == container(objects)["image"]
     assert environment(objects)["LEYDEN_IMAGE_PULL_POLICY"] == container(objects)["imagePullPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_the_operator_understands_its_settings_and_gets_each(values: Values) -> None:
+    given = environment(render(values))
+    from_environment(given)
+    assert given.keys() == {f"LEYDEN_{field.name.upper()}" for field in fields(Settings)}
 
 
 def test_the_health_port_is_one_number_everywhere() -> None:
