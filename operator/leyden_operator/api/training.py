@@ -117,7 +117,7 @@ class Nodes(Model):
         json_schema_extra=rules(
             rule(
                 "self.min <= self.max",
-                "'nodes.min is ' + string(self.min) + ': at most nodes.max, ' + string(self.max) + ', is allowed'",
+                "'nodes.min is %d: at most nodes.max, %d, is allowed'.format([self.min, self.max])",
             )
         )
     )
@@ -158,9 +158,8 @@ class Every(Model):
         json_schema_extra=rules(
             rule(
                 "[has(self.epochs), has(self.steps), has(self.minutes)].filter(given, given).size() <= 1",
-                "'checkpoint.every takes one of epochs, steps, minutes, but '"
-                " + string([has(self.epochs), has(self.steps), has(self.minutes)].filter(given, given).size())"
-                " + ' are given'",
+                "'checkpoint.every takes one of epochs, steps, minutes, but ' + (has(self.epochs) ? 'epochs ' : '')"
+                " + (has(self.steps) ? 'steps ' : '') + (has(self.minutes) ? 'minutes ' : '') + 'are given'",
             )
         )
     )

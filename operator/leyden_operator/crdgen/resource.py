@@ -91,8 +91,8 @@ RESOURCES = (
 
 NAME_RULE = rule(
     f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "'metadata.name ' + self.metadata.name + ' has ' + string(self.metadata.name.size()) + ' characters:"
-    f" at most {NAME_LENGTH} of a-z, 0-9 and - are allowed, the first a letter and the last no -'",
+    "'metadata.name ' + self.metadata.name + ' is not allowed: it must have at most "
+    f"{NAME_LENGTH} characters of a-z, 0-9 and -, begin with a letter and not end with -'",
 )
 
 
@@ -140,7 +140,7 @@ def _root(resource: Resource) -> Schema:
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
             "spec": structural(resource.spec),
             "status": structural(resource.status) | {"default": resource.first_status},
         },
