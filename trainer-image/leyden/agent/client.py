@@ -1,0 +1,92 @@
+"""The coordinator as the agent sees it: JSON over HTTP with the standard library."""
+
+import http.client
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from leyden_contract.wire import (
+    JOIN_POLL_SECONDS,
+    Events,
+    Failure,
+    Gone,
+    Heartbeat,
+    HeartbeatReply,
+    JoinRequest,
+    Leave,
+    RoundAssignment,
+)
+
+TIMEOUT_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+
+Said = TypeVar("Said", bound=BaseModel)
+log = logging.getLogger(__name__)
+
+
+class Unreachable(Exception):
+    """No answer. The coordinator may be starting, so asking again is right."""
+
+
+class Refused(Exception):
+    """An answer that asking again cannot change: wrong token, bad message."""
+
+
+class Client:
+    """One connection per request: they are few, and nothing has to be kept alive over a restart of the other side."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def join(self, request: JoinRequest) -> RoundAssignment | Gone | None:
+        """Ask for a place; ``None`` means to ask again."""
+        status, body = self._post("/v1/join", request, JOIN_POLL_SECONDS + TIMEOUT_SECONDS)
+        if status == 204:
+            return None
+        return Gone.model_validate_json(body) if status == 410 else RoundAssignment.model_validate_json(body)
+
+    def heartbeat(self, beat: Heartbeat) -> HeartbeatReply:
+        return HeartbeatReply.model_validate_json(self._post("/v1/heartbeat", beat)[1])
+
+    def events(self, events: Events) -> None:
+        self._post("/v1/events", events)
+
+    def failure(self, failure: Failure) -> None:
+        self._post("/v1/failure", failure)
+
+    def leave(self, message: Leave) -> None:
+        self._post("/v1/leave", message)
+
+    def insist(self, say: Callable[[Said], None], message: Said, seconds: float = 30.0) -> None:
+        """Say something until it is heard, for a while: the coordinator's container may be restarting."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return say(message)
+            except Unreachable as error:
+                if time.monotonic() > deadline:
+                    log.error("not heard by the coordinator: %s", error)
+                    return None
+                time.sleep(RETRY_SECONDS)
+
+    def _post(self, path: str, message: BaseModel, timeout: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        try:
+            connection.request("POST", path, message.model_dump_json().encode(), self._headers)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"{self._host}:{self._port}: {error}") from error
+        finally:
+            connection.close()
+        if status >= 500:
+            raise Unreachable(f"{self._host}:{self._port}: HTTP {status}")
+        if status >= 400 and status != 410:
+            raise Refused(f"{path}: HTTP {status}: {body.decode(errors='replace')[:500]}")
+        return status, body

@@ -1,0 +1,120 @@
+"""The agent's heartbeat: a thread that tells the coordinator how the ranks are and learns what it wants."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from leyden.agent.client import Client, Refused, Unreachable
+from leyden.agent.ranks import Ranks
+from leyden_contract.wire import HEARTBEAT_SECONDS, CheckpointEvent, Events, Heartbeat, Notice, ProgressEvent
+
+Event = Annotated[ProgressEvent | CheckpointEvent, Field(discriminator="kind")]
+EVENT: TypeAdapter[ProgressEvent | CheckpointEvent] = TypeAdapter(Event)
+log = logging.getLogger(__name__)
+
+
+class Tail:
+    """Reads the lines that were added to a rank's ``events.jsonl``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def newest(self) -> dict[str, ProgressEvent | CheckpointEvent]:
+        """The newest event of each kind since the last call. A line that is not finished yet stays for the next."""
+        if not self.path.exists():
+            return {}
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        found: dict[str, ProgressEvent | CheckpointEvent] = {}
+        for line in complete.splitlines():
+            try:
+                event = EVENT.validate_json(line)
+            except ValidationError as error:
+                log.warning("%s: a line is no event: %s", self.path, error.errors()[0]["msg"])
+                continue
+            found[event.kind] = event
+        return found
+
+
+class Heart:
+    """Beats once a second while its ``with`` block runs. Only answers change anything; silence never does."""
+
+    def __init__(self, client: Client, ranks: Ranks) -> None:
+        self._client = client
+        self._ranks = ranks
+        self._uid = ranks.settings.request.pod_uid
+        self._round = ranks.assignment.round
+        self._tail = Tail(ranks.directory(0) / "events.jsonl")
+        self._unsent: dict[str, ProgressEvent | CheckpointEvent] = {}
+        self._poke = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._beat, name="heart")
+        self.notice = Notice.NONE
+        self.leaving = False
+        self.silent_beats = 0
+        """Heartbeats since the coordinator last answered."""
+
+    def __enter__(self) -> "Heart":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over = True
+        self._poke.set()
+        self._thread.join()
+        self._tell(self._forward)
+
+    def leave(self) -> None:
+        """Say at once that this pod was told to end."""
+        self.leaving = True
+        self.poke()
+
+    def poke(self) -> None:
+        """Beat now."""
+        self._poke.set()
+
+    def _beat(self) -> None:
+        while not self._over:
+            self._poke.clear()
+            self._tell(self._heartbeat)
+            self._tell(self._forward)
+            self._poke.wait(HEARTBEAT_SECONDS)
+
+    def _heartbeat(self) -> None:
+        beat = Heartbeat(pod_uid=self._uid, round=self._round, steps=self._ranks.steps(), leaving=self.leaving)
+        self.silent_beats += 1
+        self.notice = self._client.heartbeat(beat).notice
+        self.silent_beats = 0
+
+    def _forward(self) -> None:
+        self._unsent.update(self._tail.newest())
+        if not self._unsent:
+            return
+        progress, checkpoints = self._unsent.get("progress"), self._unsent.get("checkpoints")
+        self._client.events(
+            Events(
+                pod_uid=self._uid,
+                round=self._round,
+                progress=progress.progress if isinstance(progress, ProgressEvent) else None,
+                checkpoints=checkpoints.checkpoints if isinstance(checkpoints, CheckpointEvent) else None,
+            )
+        )
+        self._unsent.clear()
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        try:
+            say()
+        except Unreachable as error:
+            if self.silent_beats in (1, 30):
+                log.warning("the coordinator does not answer (%s); training goes on", error)
+        except Refused as error:
+            log.error("the coordinator refuses: %s", error)

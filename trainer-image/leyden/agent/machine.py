@@ -1,0 +1,59 @@
+"""What this pod has: CPUs, GPUs, and the kernel's count of processes killed for memory."""
+
+import math
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cpus(root: Path = CGROUPS) -> float:
+    """CPUs that this process may use: the smaller of its cgroup's limit and its affinity."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    quota = _first_number(root / "cpu.max", root / "cpu/cpu.cfs_quota_us")
+    period = _second_number(root / "cpu.max") or _first_number(root / "cpu/cpu.cfs_period_us")
+    return min(allowed, quota / period) if quota and period and quota > 0 else allowed
+
+
+def threads(ranks: int) -> int:
+    """Threads for each of ``ranks`` processes."""
+    return max(1, math.floor(cpus() / ranks))
+
+
+def gpus() -> int:
+    """NVIDIA GPUs that a process here can use. Looks from outside: nothing is initialised."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    if tool := shutil.which("nvidia-smi"):
+        listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
+        if listed.returncode == 0:
+            lines = [line.strip() for line in listed.stdout.splitlines()]
+            slices = sum(line.startswith("MIG ") for line in lines)
+            return slices or sum(line.startswith("GPU ") for line in lines)
+    return sum(device.name[len("nvidia") :].isdecimal() for device in Path("/dev").glob("nvidia*"))
+
+
+def oom_kills(root: Path = CGROUPS) -> int:
+    """Processes of this cgroup that the kernel killed for memory so far."""
+    for path in (root / "memory.events", root / "memory/memory.oom_control"):
+        if path.exists():
+            fields = (line.split() for line in path.read_text().splitlines())
+            return sum(int(value) for name, value in fields if name == "oom_kill")
+    return 0
+
+
+def _first_number(*paths: Path) -> float | None:
+    return next((_field(path, 0) for path in paths if path.exists()), None)
+
+
+def _second_number(path: Path) -> float | None:
+    return _field(path, 1) if path.exists() else None
+
+
+def _field(path: Path, index: int) -> float | None:
+    """A file's number at ``index``; ``None`` for ``max``."""
+    fields = path.read_text().split()
+    return float(fields[index]) if len(fields) > index and fields[index] != "max" else None
