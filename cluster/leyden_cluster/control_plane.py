@@ -95,6 +95,8 @@ class ControlPlane:
             f"--proxy-client-key-file={pki.path('front-proxy.key')}",
             "--enable-aggregator-routing=true",
             "--allow-privileged=true",
+            # Nothing is to reach an API server on the loopback interface through a Service.
+            *(["--endpoint-reconciler-type=none"] if self.address == "127.0.0.1" else []),
         )
 
     def controller_manager(self, *arguments: str) -> Component:

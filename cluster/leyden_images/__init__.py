@@ -1,0 +1,1 @@
+"""Builds the container images and the development environment. The standard library alone."""
