@@ -18,6 +18,8 @@ NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     ("scheduling.k8s.io", "podgroups"): MANAGE,
     # Workers of a job are reached by each other alone, its coordinator by them and the operator.
     ("networking.k8s.io", "networkpolicies"): MANAGE,
+    # A drain leaves a service its answers.
+    ("policy", "poddisruptionbudgets"): MANAGE,
     # Whether what a resource names is there, one by one.
     ("", "configmaps"): ("get",),
     ("", "persistentvolumeclaims"): ("get",),
