@@ -1,0 +1,1 @@
+"""Serves the module of one checkpoint over HTTP."""

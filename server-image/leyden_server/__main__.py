@@ -1,0 +1,5 @@
+"""``python -m leyden_server [PATH]``."""
+
+from leyden_server.cli import app
+
+app()
