@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from leyden_operator.api.base import Model, ObjectName, Quantity, Word, rule, rules
 
-RESERVED_MOUNTS = ("/tmp", "/dev/shm", "/checkpoints", "/workspace")
+RESERVED_MOUNTS = ("/tmp", "/dev/shm", "/checkpoints", "/workspace", "/origin")
 RESERVED_ENV = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"),
     *("HOME", "PYTHONPATH"),

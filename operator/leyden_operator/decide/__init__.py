@@ -1,9 +1,21 @@
-"""Pure decisions: what was observed goes in, a :class:`Plan` comes out. No client, no clock, no randomness.
+"""Pure decisions: what was observed goes in, a :class:`Plan` comes out. No client, no clock, no randomness."""
 
-The controllers call, for a TrainingJob::
+from leyden_operator.decide.inference import decide_inference
+from leyden_operator.decide.invalid import invalid_status, sentence
+from leyden_operator.decide.plan import Deletion, Event, Observed, Plan, Reference, Refusal
+from leyden_operator.decide.references import references
+from leyden_operator.decide.training import decide_training
 
-    plan = decide_training(job, observed, report, settings, now)   # report: the coordinator's, or None
-
-and for an InferenceService ``decide_inference(service, observed, settings, now)``. What to look up beforehand is said
-by :func:`references`; where the coordinator listens by :func:`leyden_operator.desired.names.coordinator_url`.
-"""
+__all__ = [
+    "Deletion",
+    "Event",
+    "Observed",
+    "Plan",
+    "Reference",
+    "Refusal",
+    "decide_inference",
+    "decide_training",
+    "invalid_status",
+    "references",
+    "sentence",
+]
