@@ -67,9 +67,7 @@ def add_user_volumes(container: Json, volumes: list[Json], given: tuple[Volume, 
     """Mount the user's volumes. Their names get a prefix, so none can hide one of ours."""
     for volume in given:
         source = volume.to_json()
-        kept = {
-            key: source[key] for key in ("persistentVolumeClaim", "configMap", "secret", "emptyDir") if key in source
-        }
+        kept = {str(key): source[key] for key in VOLUME_KINDS if key in source}
         read_only = volume.read_only or volume.config_map is not None or volume.secret is not None
         add_mount(container, volumes, {"name": f"user-{volume.name}", **kept}, volume.mount_path, read_only)
 
