@@ -23,9 +23,7 @@ def accepted(view: View, wanted: set[tuple[str, str]]) -> Finding:
         return found
     resume = view.job.spec.checkpoint.resume if view.job.spec.checkpoint else None
     if view.job.spec.scheduling.gang == "kubernetes" and not view.observed.pod_groups:
-        message = (
-            "scheduling.gang is kubernetes, but this cluster has no PodGroup of scheduling.k8s.io: auto is allowed"
-        )
+        message = "scheduling.gang is kubernetes, but this cluster has no PodGroup: auto or none is allowed"
         return truth("Accepted", False, reasons.GANG_UNAVAILABLE, message)
     if resume and resume.training_job and not view.checkpoints.latest and not view.origin:
         message = f"training job {resume.training_job} has no checkpoint {resume.select or 'best'} to start from"
