@@ -87,30 +87,31 @@ class RankDirectory:
         """Whether the agent asks to stop."""
         return self._stop.exists()
 
-    def progress(self, trainer: Trainer, samples: int, now: bool = False) -> None:
-        """Report progress, at most once a second unless ``now``. ``samples``: in the batch just done, on this rank."""
+    def progress(self, trainer: Trainer, now: bool = False) -> None:
+        """Report progress, at most once a second unless ``now``."""
         clock = time.monotonic()
         if not self._reports or (clock < self._next_progress and not now):
             return
         self._next_progress = clock + PROGRESS_SECONDS
-        self._write(self._progress_event(trainer, samples, clock))
+        self._write(self._progress_event(trainer, clock))
 
-    def _progress_event(self, trainer: Trainer, samples: int, clock: float) -> ProgressEvent:
+    def _progress_event(self, trainer: Trainer, clock: float) -> ProgressEvent:
         from leyden_contract.wire import Progress, ProgressEvent
 
         step = trainer.global_step
         before, self._since = self._since, (clock, step)
         speed = (step - before[1]) / (clock - before[0]) if before is not None and clock > before[0] else None
-        total = trainer.estimated_stepping_batches
-        known = not math.isinf(total) and total > 0
+        left = trainer.steps_left
+        known = math.isfinite(left) and step + left > 0
+        samples = trainer.samples_per_step
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         progress = Progress(
             epoch=trainer.current_epoch,
             step=step,
-            total_steps=int(total) if known else None,
-            percent=round(min(100.0, 100 * step / total), 2) if known else None,
-            remaining_seconds=round(max(0, total - step) / speed, 1) if known and speed else None,
-            samples_per_second=round(speed * samples * trainer.world_size, 1) if speed else None,
+            total_steps=step + int(left) if known else None,
+            percent=round(100 * step / (step + left), 2) if known else None,
+            remaining_seconds=round(left / speed, 1) if known and speed else None,
+            samples_per_second=round(speed * samples, 1) if speed and samples else None,
             metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
             reported_at=datetime.now(UTC),
         )

@@ -24,7 +24,7 @@ class MisconfigurationError(LeydenError):
 
 
 class ModuleNotFound(MisconfigurationError):
-    """A module named by import path does not exist. The message begins with its name."""
+    """A module does not exist. The message is its name, and who imports it where a job's module does."""
 
 
 class AttributeNotFound(MisconfigurationError):

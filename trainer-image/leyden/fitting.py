@@ -37,6 +37,8 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     _log_hyperparameters(trainer)
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
+        if path is None and (keeper := trainer.checkpoint_directory) is not None:
+            keeper.resumed(trainer)
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
     module.train()
@@ -53,7 +55,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     if trainer.agreement is not None:
         trainer.agreement.close()
     if trainer.rank_directory is not None:
-        trainer.rank_directory.progress(trainer, samples=1, now=True)
+        trainer.rank_directory.progress(trainer, now=True)
     hooks.on_fit_end()
 
 

@@ -232,4 +232,5 @@ def prepare_all(loaders: Any, place: Place, distribute: bool = True, sequential:
 
 
 def _is_loader(entry: object) -> bool:
-    return isinstance(entry, DataLoader) or (hasattr(entry, "__iter__") and not isinstance(entry, Tensor))
+    """Whether an entry of a list is a loader; in a list of batches, the list itself is the loader."""
+    return hasattr(entry, "__iter__") and not isinstance(entry, (Tensor, list, tuple, dict))

@@ -224,7 +224,7 @@ class Logs:
         if hasattr(value, "compute") and hasattr(value, "reset"):
             entry.metric = value
             if entry.on_step:
-                entry.value = getattr(value, "last", None)
+                entry.value = getattr(value, "last", getattr(value, "_forward_cache", None))
             return
         try:
             number = float(value)
@@ -272,37 +272,38 @@ class Logs:
 
     def finish_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
         """The epoch's values over all ranks: for callbacks and for loggers. Clears everything."""
-        values = self._reduced()
         callbacks: dict[str, float] = {}
         loggers: dict[str, float] = {}
-        for entry in self.entries.values():
-            if not entry.on_epoch or entry.epoch_name not in values:
-                continue
-            callbacks[entry.name] = callbacks[entry.epoch_name] = values[entry.epoch_name]
-            if entry.logger:
-                loggers[entry.epoch_name] = values[entry.epoch_name]
-        callbacks.update({name: value for name, value in values.items() if name not in callbacks})
+        for name, (value, bare, logger) in self._reduced().items():
+            callbacks[name] = callbacks[bare] = value
+            if logger:
+                loggers[name] = value
         for entry in self.entries.values():
             entry.reset()
         return callbacks, loggers
 
-    def _reduced(self) -> dict[str, float]:
-        shared: dict[str, Contribution] = {}
-        values: dict[str, float] = {}
+    def _reduced(self) -> dict[str, tuple[float, str, bool]]:
+        """By the name of the epoch's value: the value, its bare name, and whether loggers get it.
+
+        Also on a rank that logged nothing, because callbacks must decide alike everywhere.
+        """
+        shared: dict[str, tuple[Contribution, str, bool]] = {}
+        values: dict[str, tuple[float, str, bool]] = {}
         for entry in self.entries.values():
             if not entry.on_epoch:
                 continue
             part = entry.contribution()
             if part is None:
                 if entry.metric is not None:
-                    values[entry.epoch_name] = float(entry.metric.compute())
+                    values[entry.epoch_name] = (float(entry.metric.compute()), entry.name, entry.logger)
             elif entry.sync is False:
-                values[entry.epoch_name] = merge([part])
+                values[entry.epoch_name] = (merge([part]), entry.name, entry.logger)
             else:
-                shared[entry.epoch_name] = part
+                shared[entry.epoch_name] = (part, entry.name, entry.logger)
         everyone = self.strategy.gather_objects(shared)
-        for name in {name: None for part in everyone for name in part}:
-            values[name] = merge([part[name] for part in everyone if name in part])
+        for name in {name: None for given in everyone for name in given}:
+            given = [given[name] for given in everyone if name in given]
+            values[name] = (merge([part for part, _, _ in given]), *given[0][1:])
         return values
 
     def state_dict(self) -> dict[str, Any]:

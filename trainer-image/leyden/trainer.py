@@ -327,6 +327,25 @@ class Trainer:
         per_epoch = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
         return min(steps, per_epoch * self.max_epochs)
 
+    @property
+    def steps_left(self) -> float:
+        """Optimizer steps until the run ends; infinite where nothing limits it."""
+        state = self.run_state
+        by_steps = math.inf if self.max_steps == -1 else self.max_steps - state.global_step
+        if self.max_epochs == -1:
+            return by_steps
+        whole = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
+        left = math.ceil((self.num_training_batches - state.batch_idx) / self.accumulate_grad_batches)
+        return min(by_steps, left + whole * (self.max_epochs - state.epoch - 1))
+
+    @property
+    def samples_per_step(self) -> int | None:
+        """Samples that all ranks take in an optimizer step, where the loader is Leyden's to know."""
+        batches = self.training_source.batches if self.training_source is not None else None
+        if batches is None:
+            return None
+        return batches.batch_size * batches.place.world_size * self.accumulate_grad_batches
+
     # What the loops call.
 
     def transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -384,7 +403,7 @@ class Trainer:
         stop = False
         if shared is not None and not epoch_ended:
             shared.count(self.global_step)
-            shared.progress(self, self._last_batch_size())
+            shared.progress(self)
         if self.agreement is not None and not epoch_ended:
             wants_stop = shared is not None and shared.stop_requested()
             stop, time_is_up = self.agreement.exchange(wants_stop, keeper is not None and keeper.time_is_up())
@@ -394,9 +413,6 @@ class Trainer:
         if stop:
             self.print(f"stopped on request at step {self.global_step}, checkpoint committed", flush=True)
             raise SystemExit(exit_codes.STOPPED)
-
-    def _last_batch_size(self) -> int:
-        return self.scope.batch_size or 1
 
     def report_checkpoints(self, checkpoints: Checkpoints) -> None:
         """Tell the agent what is on disk."""

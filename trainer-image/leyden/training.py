@@ -41,12 +41,13 @@ class TrainingLoop:
         self.optimizer = trainer.optimizers[0] if trainer.optimizers else None
         self.takes_batch_idx = _takes_batch_idx(self.module.training_step)
         self.takes_optimizer_idx = _names(self.module.optimizer_step, "optimizer_idx")
-        self.clips = self.settings.gradient_clip_val is not None or overrides(
-            self.module, "configure_gradient_clipping"
+        self.clips = self.settings.gradient_clip_val is not None or any(
+            overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
         )
         self.batches = 0
         """Batches of the running epoch, as far as known."""
         self.resumed_at = 0
+        self.exhausted = False
         self._batch: Any = None
         self._loss: Tensor | None = None
         self._output: Any = None
@@ -131,7 +132,8 @@ class TrainingLoop:
         self.hooks.on_train_epoch_end()
         trainer.take_epoch_metrics(self.logs, step=state.batches_stepped)
         optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
-        state.epoch_done = True
+        # An epoch cut short by max_steps or a callback goes on where it is, should a longer run resume it.
+        state.epoch_done = self.exhausted
         self.hooks.on_train_epoch_end_monitors()
         trainer.boundary(epoch_ended=True)
 
@@ -140,6 +142,7 @@ class TrainingLoop:
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
         ahead = next(batches, None) if self.batches < 0 else None
+        self.exhausted = False
         while not (self._steps_are_up() or self._may_stop(state.epoch)):
             if self.batches < 0:  # an unknown length: look one batch ahead to know the last
                 batch, ahead = ahead, next(batches, None)
@@ -148,13 +151,10 @@ class TrainingLoop:
                 batch = next(batches, None)
                 last = state.batch_idx + 1 >= self.batches
             else:
-                return
-            if batch is None:
-                return
+                batch, last = None, True
             trainer.is_last_batch = last
-            if self._run_batch(batch, last) == -1:
-                return
-            if last:
+            if batch is None or self._run_batch(batch, last) == -1 or last:
+                self.exhausted = True
                 return
 
     def _run_batch(self, batch: Any, last: bool) -> int | None:

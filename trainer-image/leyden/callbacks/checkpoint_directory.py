@@ -16,6 +16,7 @@ from leyden.callbacks.base import Callback
 from leyden.checkpoint import signature, store
 from leyden.checkpoint.capture import capture
 from leyden.errors import CheckpointStorage, MisconfigurationError
+from leyden_contract import environment
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -55,7 +56,8 @@ class CheckpointDirectory(Callback):
         }
         self._plan: CheckpointPlan | None = None
         self._skipped: tuple[str, ...] = ()
-        self._last_saved: tuple[int, bool] | None = None
+        self._ignored: frozenset[str] = frozenset()
+        self._last_saved: tuple[int, int] | None = None
         self._next_time = 0.0
 
     @classmethod
@@ -97,10 +99,10 @@ class CheckpointDirectory(Callback):
 
     def _find(self) -> tuple[str | None, tuple[str, ...]]:
         plan = self.plan
-        if plan.resume.mode == "never":
-            return None, ()
         store.recover(self.directory)
-        stored, skipped = store.choose(self.directory)
+        if plan.resume.mode == "never":
+            self._ignored = self._older_than_the_run()
+        stored, skipped = store.choose(self.directory, ignored=self._ignored)
         if stored is None and plan.resume.mode == "other" and plan.resume.directory:
             stored, others = store.choose(Path(plan.resume.directory), plan.resume.step)
             skipped += others
@@ -109,6 +111,17 @@ class CheckpointDirectory(Callback):
                     f"resume: {plan.resume.directory} holds no checkpoint to start from: {'; '.join(others) or 'empty'}"
                 )
         return (str(stored.path) if stored is not None else None), tuple(skipped)
+
+    def resumed(self, trainer: Trainer) -> None:
+        """The run now stands where its newest checkpoint is."""
+        self._last_saved = _mark(trainer)
+
+    def _older_than_the_run(self) -> frozenset[str]:
+        """What a run that starts afresh must leave alone: also after a restart, when its own checkpoints count."""
+        run = os.environ.get(environment.RUN_ID) or os.environ.get("TORCHELASTIC_RUN_ID")
+        if not run:
+            return frozenset(stored.digest for stored in store.complete(self.directory))
+        return store.disown(self.directory, run.rsplit("-", 1)[0])
 
     # Saving.
 
@@ -131,8 +144,7 @@ class CheckpointDirectory(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call."""
-        state = trainer.run_state
-        mark = (state.global_step, state.epoch_done)
+        mark = _mark(trainer)
         if mark == self._last_saved:
             return
         contents = capture(trainer)
@@ -174,7 +186,7 @@ class CheckpointDirectory(Callback):
         return store.rank(kept, monitor.metric, monitor.mode) if monitor is not None else []
 
     def _prune(self) -> None:
-        kept = store.complete(self.directory)
+        kept = store.complete(self.directory, self._ignored)
         best = self._ranked(kept)[: max(1, self.plan.keep.best)]
         for stored in store.surplus(kept, self.plan.keep.last, best):
             store.remove(stored)
@@ -183,7 +195,7 @@ class CheckpointDirectory(Callback):
         """What is on disk now, as the job's status shows it."""
         from leyden_contract.wire import Checkpoints
 
-        kept = store.complete(self.directory)
+        kept = store.complete(self.directory, self._ignored)
         ranked = self._ranked(kept)
         return Checkpoints(
             latest=_wire(kept[0]) if kept else None,
@@ -191,6 +203,12 @@ class CheckpointDirectory(Callback):
             kept=tuple(_wire(stored) for stored in kept[:32]),
             skipped=self._skipped,
         )
+
+
+def _mark(trainer: Trainer) -> tuple[int, int]:
+    """Steps and whole epochs: what tells one boundary from another."""
+    state = trainer.run_state
+    return state.global_step, state.epoch + state.epoch_done
 
 
 def _wire(stored: store.Stored) -> Checkpoint:
@@ -208,7 +226,7 @@ def _wire(stored: store.Stored) -> Checkpoint:
 
 def planned_by_environment() -> CheckpointDirectory | None:
     """The callback for the job's plan, where this process belongs to a job."""
-    text = os.environ.get("LEYDEN_CHECKPOINT")
+    text = os.environ.get(environment.CHECKPOINT)
     if not text:
         return None
     from leyden_contract.launch import CheckpointPlan

@@ -164,8 +164,8 @@ def read(path: Path, map_location: Any = None) -> dict[str, Any]:
     return {"state_dict": weights, **state}
 
 
-def complete(root: Path) -> list[Stored]:
-    """All checkpoints with a valid manifest, newest first. Their files are not verified."""
+def complete(root: Path, ignored: frozenset[str] = frozenset()) -> list[Stored]:
+    """All checkpoints with a valid manifest but those with an ``ignored`` digest, newest first; files not verified."""
     from leyden_contract.manifest import complete_steps, step_directory
 
     found = []
@@ -174,10 +174,12 @@ def complete(root: Path) -> list[Stored]:
             found.append(inspect(root / step_directory(step)))
         except CheckpointCorrupt:
             continue  # no reader takes it; choosing what to resume from says why
-    return found
+    return [stored for stored in found if stored.digest not in ignored]
 
 
-def choose(root: Path, step: int | None = None) -> tuple[Stored | None, list[str]]:
+def choose(
+    root: Path, step: int | None = None, ignored: frozenset[str] = frozenset()
+) -> tuple[Stored | None, list[str]]:
     """The newest checkpoint (or that of ``step``) whose files are whole, and why newer ones were passed over."""
     from leyden_contract.manifest import complete_steps, step_directory
 
@@ -185,11 +187,25 @@ def choose(root: Path, step: int | None = None) -> tuple[Stored | None, list[str
     for candidate in complete_steps(root) if step is None else [step]:
         try:
             stored = inspect(root / step_directory(candidate))
+            if stored.digest in ignored:
+                continue
             verify(stored)
             return stored, skipped
         except CheckpointCorrupt as error:
             skipped.append(str(error))
     return None, skipped
+
+
+def disown(root: Path, owner: str) -> frozenset[str]:
+    """Digests of the checkpoints that were there before ``owner`` first asked. Asking again gives the same."""
+    note = root / f".before-{owner}"
+    try:
+        if not note.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            _write_bytes(note, "\n".join(stored.digest for stored in complete(root)).encode())
+        return frozenset(note.read_text().split())
+    except OSError as error:
+        raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
 
 def rank(kept: list[Stored], metric: str, mode: str) -> list[Stored]:

@@ -1,0 +1,178 @@
+"""What the ranks of the engine's distributed tests run."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import leyden as L
+from engine.programs import QUIET, Adversaries, Regression, loader, weights
+from leyden.callbacks import CheckpointDirectory
+from leyden.errors import CheckpointStorage
+from leyden.metrics import Accuracy, Mean
+
+
+class Killed(Exception):
+    """Stands for the end of a process: nothing of the run goes on after it."""
+
+
+class KillAfter(L.Callback):
+    """Ends the run after a number of batches, without a chance to save anything."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+def train(
+    directory: str,
+    epochs: int = 3,
+    kill_after: int | None = None,
+    count: int = 20,
+    batch_size: int = 4,
+    steps: int | None = 1,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train with a checkpoint every ``steps``. Gives the weights and the samples seen, in order."""
+    torch.manual_seed(3)
+    module = Regression(dropout=options.pop("dropout", 0.2))
+    keeper = CheckpointDirectory(directory, every_n_steps=steps, keep_last=100)
+    callbacks: list[L.Callback] = [keeper] if kill_after is None else [keeper, KillAfter(kill_after)]
+    trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, **{**QUIET, "enable_checkpointing": None}, **options)
+    killed = False
+    try:
+        trainer.fit(module, loader(count, batch_size), loader(8, shuffle=False))
+    except Killed:
+        killed = True
+    return {
+        "weights": weights(module),
+        "seen": module.seen,
+        "steps": trainer.global_step,
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        "killed": killed,
+    }
+
+
+def train_plainly(count: int, batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
+    """Without dropout and shuffling, so that only the arithmetic can differ between world sizes."""
+    torch.manual_seed(3)
+    module = Regression(dropout=0.0)
+    L.Trainer(max_epochs=3, **QUIET, **options).fit(module, loader(count, batch_size, shuffle=False))
+    return weights(module)
+
+
+def train_manually(count: int, batch_size: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    module = Adversaries()
+    trainer = L.Trainer(max_epochs=2, strategy="ddp_find_unused_parameters_true", **QUIET)
+    trainer.fit(module, loader(count, batch_size, shuffle=False))
+    return weights(module)
+
+
+class Measured(Regression):
+    """Logs the same truth in every way that there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = Accuracy()
+        self.mean = Mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        _, _, numbers = batch
+        right = (numbers % 3 == 0).long()
+        self.accuracy.update(torch.ones_like(right), right)
+        self.mean.update(numbers.double())
+        self.log("accuracy", self.accuracy)
+        self.log("mean", numbers.double().mean())
+        self.log("mean_object", self.mean)
+        self.log("sum", numbers.sum(), reduce_fx="sum")
+        self.log("max", numbers.max(), reduce_fx="max")
+        self.log("min", numbers.min(), reduce_fx="min")
+        self.log("own", numbers.double().mean(), sync_dist=False)
+
+
+def measure(count: int, batch_size: int) -> dict[str, float]:
+    module = Measured()
+    return L.Trainer(**QUIET).validate(module, loader(count, batch_size, shuffle=False), verbose=False)[0]
+
+
+def compute_directly(values: list[list[float]]) -> float:
+    """``Metric.compute`` outside of any trainer, each rank with values of its own."""
+    strategy = L.Trainer(**QUIET).strategy
+    strategy.connect()
+    metric = Mean()
+    for value in values[strategy.global_rank]:
+        metric.update(value)
+    return float(metric.compute())
+
+
+class AskToStop(L.Callback):
+    """Plays the agent: leaves the request while the ranks train."""
+
+    def __init__(self, directory: Path, at_step: int) -> None:
+        self.directory = directory
+        self.at_step = at_step
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.at_step:
+            (self.directory / "stop").touch()
+
+
+def train_until_asked(directory: str, rank_directories: list[str], asked_rank: int, at_step: int) -> None:
+    """One rank's agent asks at a step; the run's length leaves it no other end."""
+    rank = L.Trainer(**QUIET).global_rank
+    callbacks: list[L.Callback] = [CheckpointDirectory(directory, every_n_epochs=1000)]
+    if rank == asked_rank:
+        callbacks.append(AskToStop(Path(rank_directories[rank]), at_step))
+    trainer = L.Trainer(max_epochs=1000, callbacks=callbacks, **{**QUIET, "enable_checkpointing": None})
+    trainer.fit(Regression(), loader(40, 2))
+
+
+def save_on_a_full_disk(directory: str, bytes_left: int) -> dict[str, Any]:
+    """The process may not write files beyond a size, which fails in the same place as a full disk."""
+    module = Regression()
+    keeper = CheckpointDirectory(directory, every_n_epochs=1)
+    trainer = L.Trainer(max_epochs=1, callbacks=[keeper], **{**QUIET, "enable_checkpointing": None})
+    trainer.fit(module, loader())
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
+    keeper = CheckpointDirectory(directory, every_n_epochs=1)
+    trainer = L.Trainer(max_epochs=2, callbacks=[keeper], **{**QUIET, "enable_checkpointing": None})
+    try:
+        trainer.fit(module, loader())
+    except CheckpointStorage as error:
+        return {"reason": error.reason, "message": str(error), "threads": threading.active_count()}
+    return {"reason": "", "message": json.dumps({"steps": trainer.global_step}), "threads": 0}
+
+
+def disagree() -> str:
+    """Rank 1 fails alone; the others must not wait for ever."""
+
+    class Failing(Regression):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_rank == 1 and batch_idx == 1:
+                raise ValueError("rank 1 has a problem")
+            return super().training_step(batch, batch_idx)
+
+    L.Trainer(max_epochs=1, **QUIET).fit(Failing(), loader(16, 2))
+    return "finished"
+
+
+def gather(offset: int) -> list[float]:
+    module: L.LightningModule = Regression()
+    trainer = L.Trainer(**QUIET)
+    trainer.strategy.connect()
+    module.trainer = trainer
+    gathered: torch.Tensor = module.all_gather(nn.Parameter(torch.tensor([1.0 + offset + trainer.global_rank])))
+    return [float(value) for value in gathered.flatten()]

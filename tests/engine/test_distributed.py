@@ -1,0 +1,90 @@
+"""Several processes give what one process gives on the same samples."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import jobs
+from engine.ranks import run_ranks, values
+from leyden.checkpoint import store
+from leyden_contract import exit_codes
+
+
+@pytest.mark.parametrize("accumulate", [pytest.param(1, id="each-batch"), pytest.param(2, id="accumulated")])
+def test_two_ranks_equal_one_process_on_the_same_global_batch(accumulate: int) -> None:
+    alone = jobs.train_plainly(24, 8, accumulate_grad_batches=accumulate)
+    together = values(run_ranks(2, _plainly, accumulate))
+    for name, value in alone.items():
+        torch.testing.assert_close(together[0][name], value)
+        assert torch.equal(together[0][name], together[1][name])
+
+
+def _plainly(accumulate: int) -> dict[str, torch.Tensor]:
+    return jobs.train_plainly(24, 4, accumulate_grad_batches=accumulate)
+
+
+def test_manual_optimization_averages_each_backward() -> None:
+    alone = jobs.train_manually(16, 8)
+    one, two = values(run_ranks(2, jobs.train_manually, 16, 4))
+    for name, value in alone.items():
+        torch.testing.assert_close(one[name], value)
+        assert torch.equal(one[name], two[name])
+
+
+@pytest.mark.parametrize("ranks", [pytest.param(2, id="two-ranks"), pytest.param(3, id="three-ranks")])
+def test_metrics_are_right_with_uneven_last_batches(ranks: int) -> None:
+    count = 14
+    numbers = list(range(count))
+    answers = values(run_ranks(ranks, jobs.measure, count, 4))
+    for answer in answers:
+        assert answer["accuracy"] == pytest.approx(sum(number % 3 == 0 for number in numbers) / count)
+        assert answer["mean"] == answer["mean_object"] == pytest.approx(sum(numbers) / count)
+        assert answer["max"] == count - 1
+        assert answer["min"] == 0
+        assert answer["sum"] == sum(numbers)
+    assert len({answer["own"] for answer in answers}) == ranks
+
+
+def test_a_rank_without_a_batch_does_not_matter() -> None:
+    answers = values(run_ranks(3, jobs.measure, 2, 1))
+    assert [answer["mean"] for answer in answers] == [0.5] * 3
+
+
+def test_a_metric_alone_reduces_over_ranks() -> None:
+    assert values(run_ranks(2, jobs.compute_directly, [[1.0, 2.0, 3.0], []])) == [2.0, 2.0]
+
+
+def test_all_gather_stacks_the_ranks() -> None:
+    assert values(run_ranks(2, jobs.gather, 1)) == [[2.0, 3.0]] * 2
+
+
+def test_a_failing_rank_ends_the_others(tmp_path: Path) -> None:
+    zero, one = run_ranks(2, jobs.disagree)
+    assert "rank 1 has a problem" in one.error
+    assert zero.error and "no answer" not in zero.error
+
+
+@pytest.mark.parametrize("asked_rank", [pytest.param(0, id="rank-0"), pytest.param(1, id="another-rank")])
+def test_ranks_agree_on_the_step_to_stop_at(tmp_path: Path, asked_rank: int) -> None:
+    shared = [tmp_path / f"rank-{rank}" for rank in range(2)]
+    for directory in shared:
+        directory.mkdir()
+    at_step = 12
+    ended = run_ranks(
+        2,
+        jobs.train_until_asked,
+        str(tmp_path / "checkpoints"),
+        [str(directory) for directory in shared],
+        asked_rank,
+        at_step,
+        env={str(rank): {"LEYDEN_RANK_DIR": str(directory)} for rank, directory in enumerate(shared)},
+    )
+    assert [one.exit_code for one in ended] == [exit_codes.STOPPED] * 2, [one.error for one in ended]
+    steps = [struct.unpack("<q", (directory / "step").read_bytes())[0] for directory in shared]
+    assert steps == [at_step + 1] * 2
+    stored, skipped = store.choose(tmp_path / "checkpoints")
+    assert stored is not None and stored.step == at_step + 1 and not skipped
