@@ -13,17 +13,15 @@ REMEMBERED = 31
 
 
 def observe(state: State, now: datetime) -> None:
-    """Learn the pace from the members' step counters."""
+    """Learn the pace from the members' step counters: ranks step together, so the foremost one stands for all."""
     pace = state.pace
-    total = sum(sum(member.steps) for member in state.members.values())
-    if total == pace.total:
+    step = max((max(member.steps, default=0) for member in state.members.values()), default=0)
+    if step <= pace.step:
         return
-    ranks = sum(len(member.steps) for member in state.members.values())
-    if pace.changed and total > pace.total:
-        steps = (total - pace.total) / max(1, ranks)
-        pace.seconds_per_step.append((now - pace.changed).total_seconds() / steps)
+    if pace.changed:
+        pace.seconds_per_step.append((now - pace.changed).total_seconds() / (step - pace.step))
         del pace.seconds_per_step[:-REMEMBERED]
-    pace.total, pace.changed = total, now
+    pace.step, pace.changed = step, now
 
 
 def allowed(state: State) -> timedelta:

@@ -66,7 +66,7 @@ class Member(BaseModel):
 class Pace(BaseModel):
     """How fast the newest round steps, as far as its heartbeats tell."""
 
-    total: int = 0
+    step: int = 0
     changed: datetime | None = None
     seconds_per_step: list[float] = Field(default_factory=list, description="newest last, a few dozen at most")
 
