@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from leyden_contract.manifest import Frozen
 
@@ -191,6 +191,12 @@ class Membership(Frozen):
     draining: tuple[Departure, ...] = ()
     lost: tuple[Departure, ...] = ()
     suspend: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Membership":
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must not be above max ({self.max})")
+        return self
 
 
 class RunPhase(StrEnum):
