@@ -33,6 +33,7 @@ NOT_FINISHED = "NotFinished"
 NOT_FAILED = "NotFailed"
 RESTART_BUDGET_SPENT = "RestartBudgetSpent"
 NOT_RETRYABLE = "NotRetryable"
+CHECKPOINT_STORAGE_FAILED = "CheckpointStorageFailed"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 # Available, UpToDate, Ready.

@@ -10,6 +10,9 @@ from leyden_operator.decide import reasons
 from leyden_operator.decide.children import CANNOT_START, Pod
 from leyden_operator.decide.view import View
 
+STORAGE = "CheckpointStorage"
+"""The engine's reason for a checkpoint that could not be written."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -77,7 +80,8 @@ def _pods_keep_failing(view: View) -> bool:
 def _spent(view: View) -> Verdict:
     restarts = view.job.spec.restarts
     message = f"more than restarts.max ({restarts.max}) failures within {restarts.window_seconds} s; {cause(view)}"
-    return Verdict("failed", reasons.RESTART_BUDGET_SPENT, message)
+    stored = view.last_failure is None or view.last_failure.reason != STORAGE
+    return Verdict("failed", reasons.RESTART_BUDGET_SPENT if stored else reasons.CHECKPOINT_STORAGE_FAILED, message)
 
 
 def cause(view: View) -> str:
