@@ -1,0 +1,134 @@
+"""Start, end and refusal to start."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from leyden_contract.manifest import complete_steps, step_directory
+from server.conftest import environment, running
+
+IMAGE = [[[0.0] * 8 for _ in range(8)]]
+
+
+def refused(path: Path, log: Path, **env: str) -> str:
+    """What a server that must not start leaves in the termination log."""
+    log.write_text("")
+    ran = subprocess.run(
+        [sys.executable, "-m", "leyden_server", str(path)],
+        env=environment(LEYDEN_TERMINATION_LOG=str(log), **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 78, ran.stderr
+    assert "Traceback" not in ran.stderr and log.read_text() in ran.stderr
+    return log.read_text()
+
+
+def newest(directory: Path) -> Path:
+    return directory / step_directory(complete_steps(directory)[0])
+
+
+@pytest.fixture
+def copied(checkpoints: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoints, tmp_path / "copied"))
+
+
+def test_a_flipped_byte_is_noticed_before_the_file_is_loaded(copied: Path, tmp_path: Path) -> None:
+    weights = newest(copied) / "weights.pt"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    said = refused(copied, tmp_path / "log")
+    assert said.startswith("CheckpointCorrupt: ") and "weights.pt" in said
+
+
+@pytest.mark.parametrize(
+    "env, said",
+    [
+        pytest.param({"LEYDEN_MODEL_DIGEST": "sha256:0"}, "DigestMismatch", id="another-digest"),
+        pytest.param({"LEYDEN_MODEL_STEP": "999999"}, "CheckpointNotFound", id="no-such-step"),
+        pytest.param({"LEYDEN_MODEL_STEP": "x"}, "BadSettings: step='x'", id="a-step-that-is-no-number"),
+        pytest.param({"LEYDEN_SERVER": "{"}, "BadSettings: LEYDEN_SERVER is not JSON", id="settings-no-json"),
+        pytest.param({"LEYDEN_SERVER": '{"workers": 0}'}, "BadSettings: workers", id="no-workers"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(checkpoints: Path, tmp_path: Path, env: dict[str, str], said: str) -> None:
+    assert said in refused(checkpoints, tmp_path / "log", **env)
+
+
+def test_an_empty_directory_is_one_sentence(tmp_path: Path) -> None:
+    assert "does not hold a checkpoint; it holds none" in refused(tmp_path, tmp_path / "log")
+
+
+def test_a_module_that_is_not_there_is_named(copied: Path, tmp_path: Path) -> None:
+    manifest = newest(copied) / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "module": "digitz:LitDigits"}))
+    assert "ModuleNotFound: digitz" in refused(copied, tmp_path / "log")
+
+
+@pytest.mark.slow
+def test_sigterm_loses_no_request(checkpoints: Path) -> None:
+    with running(checkpoints) as server:
+        answers: list[int] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                try:
+                    answers.append(server.predict(json={"inputs": [IMAGE]}).status_code)
+                except httpx.ConnectError:
+                    return  # it has stopped listening: a Service would not lead here any more
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while len(answers) < 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        before = len(answers)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(timeout=30)
+        over.set()
+        assert server.process.wait(timeout=30) in (0, -signal.SIGTERM)
+        assert before >= 100 and len(answers) > before and set(answers) == {200}
+
+
+@pytest.mark.slow
+def test_readiness_fails_before_listening_ends(checkpoints: Path) -> None:
+    with running(checkpoints) as server:
+        server.process.send_signal(signal.SIGTERM)
+        deadline, seen = time.monotonic() + 5, 200
+        while seen == 200 and time.monotonic() < deadline:
+            seen = httpx.get(f"{server.url}/readyz").status_code
+        assert seen == 503
+
+
+@pytest.mark.slow
+def test_two_workers_count_together_and_a_killed_one_comes_back(checkpoints: Path) -> None:
+    with running(checkpoints, LEYDEN_SERVER='{"workers": 2}') as server:
+        for _ in range(20):
+            assert server.predict(json={"inputs": [IMAGE]}).status_code == 200
+        text = httpx.get(f"{server.url}/metrics").text
+        assert 'leyden_server_requests_total{code="200"} 20.0' in text
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        first = children.read_text().split()
+        workers = [pid for pid in first if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        subprocess.run(["kill", "-9", workers[0]], check=True)
+        deadline = time.monotonic() + 60
+        while True:
+            now = [pid for pid in children.read_text().split() if pid not in first]
+            if now or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        assert now, f"no worker took the place of {workers[0]}"
