@@ -1,0 +1,156 @@
+"""What a rank tells its agent, and how a job's module is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import leyden as L
+from engine.programs import QUIET, Regression, loader
+from leyden.entry import run_module
+from leyden.errors import LeydenError, MisconfigurationError
+from leyden_contract.launch import CheckpointPlan, ModuleRun
+from leyden_contract.wire import CheckpointEvent, ProgressEvent
+
+MODULE = """
+import leyden as L
+from engine.programs import Regression as Base, loader
+
+class LitSmall(Base):
+    def __init__(self, lr: float = 0.1):
+        super().__init__(lr=lr)
+
+class SmallData(L.LightningDataModule):
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+    def train_dataloader(self):
+        return loader(20, self.batch_size)
+    def val_dataloader(self):
+        return loader(8, shuffle=False)
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "small.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("import absent_dependency\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "small", raising=False)
+    return tmp_path
+
+
+CONFIG = {"model": {"lr": 0.01}, "data": {"batch_size": 4}, "trainer": {"max_epochs": 2, "enable_progress_bar": False}}
+
+
+def job(**changes: Any) -> ModuleRun:
+    return ModuleRun.model_validate({"model": "small:LitSmall", "data": "small:SmallData", "config": CONFIG, **changes})
+
+
+def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = workspace / "rank"
+    shared.mkdir()
+    plan = CheckpointPlan.model_validate(
+        {"directory": str(workspace / "checkpoints"), "monitor": {"metric": "val_loss", "mode": "min"}}
+    )
+    monkeypatch.setenv("LEYDEN_RANK_DIR", str(shared))
+    monkeypatch.setenv("LEYDEN_CHECKPOINT", plan.model_dump_json())
+    run_module(job(), plan)
+    assert struct.unpack("<q", (shared / "step").read_bytes()) == (10,)
+    lines = [json.loads(line) for line in (shared / "events.jsonl").read_text().splitlines()]
+    progress = [ProgressEvent.model_validate(line).progress for line in lines if line["kind"] == "progress"]
+    commits = [CheckpointEvent.model_validate(line).checkpoints for line in lines if line["kind"] == "checkpoints"]
+    assert (progress[-1].step, progress[-1].total_steps, progress[-1].percent) == (10, 10, 100.0)
+    assert "val_loss" in progress[-1].metrics
+    assert [commit.latest.step for commit in commits if commit.latest] == [5, 10]
+    assert commits[-1].best is not None and len(commits[-1].kept) == 2
+
+
+def test_a_request_to_stop_commits_and_exits_75(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace / "stop").touch()
+    monkeypatch.setenv("LEYDEN_RANK_DIR", str(workspace))
+    plan = CheckpointPlan(directory=str(workspace / "checkpoints"))
+    with pytest.raises(SystemExit) as stopped:
+        run_module(job(), plan)
+    assert stopped.value.code == 75
+    assert [path.name for path in (workspace / "checkpoints").iterdir()] == ["step-000000000001"]
+
+
+def config(section: str, **values: Any) -> dict[str, Any]:
+    return {"config": {**CONFIG, section: values}}
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        pytest.param({"model": "digitz:LitDigits"}, "ModuleNotFound: digitz", id="no-such-module"),
+        pytest.param({"model": "broken:X"}, "ModuleNotFound: absent_dependency, which broken", id="no-such-dependency"),
+        pytest.param({"model": "small:Lit"}, "small has no 'Lit'; its classes are: LitSmall", id="no-such-class"),
+        pytest.param({"model": "small"}, "package.module:Class", id="no-class-in-the-path"),
+        pytest.param({"model": "small:SmallData"}, "is not a LightningModule", id="not-a-module"),
+        pytest.param(config("model", rate=1), "config.model.rate is not an argument.*takes: lr", id="model-argument"),
+        pytest.param(config("data"), "config.data lacks batch_size", id="missing-data-argument"),
+        pytest.param(config("trainer", epochs=1), "config.trainer.epochs is not.*max_epochs", id="trainer-argument"),
+        pytest.param(config("optimizer", lr=1), "one of model, data, trainer", id="unknown-section"),
+    ],
+)
+def test_what_the_user_must_change_is_said_in_one_sentence(workspace: Path, changes: Any, sentence: str) -> None:
+    with pytest.raises(LeydenError) as refused:
+        run_module(job(**changes), CheckpointPlan(directory=str(workspace / "checkpoints")))
+    assert not refused.value.retryable
+    assert re.search(sentence, f"{refused.value.reason}: {refused.value}")
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        pytest.param({"accelerator": "tpu"}, "accelerator='tpu' .* one of 'auto', 'cpu'", id="accelerator"),
+        pytest.param({"strategy": "fsdpp"}, "strategy='fsdpp'", id="strategy"),
+        pytest.param({"devices": 2}, "devices=2 does not fit.*torchrun --nproc-per-node=2", id="devices"),
+        pytest.param({"precision": 17}, "precision=17 .* '32-true', 'bf16-mixed'", id="precision"),
+        pytest.param({"max_epochs": -2}, "max_epochs=-2 .* at least -1", id="max-epochs"),
+        pytest.param({"limit_val_batches": 1.5}, "limit_val_batches=1.5 .* 0.0 to 1.0", id="limit"),
+        pytest.param({"val_check_interval": 0}, "val_check_interval=0", id="validation-interval"),
+        pytest.param({"gradient_clip_algorithm": "max"}, "'norm', 'value'", id="clip-algorithm"),
+        pytest.param({"accumulate_grad_batches": 0}, "accumulate_grad_batches=0", id="accumulation"),
+        pytest.param({"callbacks": ["x"]}, "callbacks='str'", id="callbacks"),
+    ],
+)
+def test_a_bad_trainer_argument_names_field_value_and_choice(options: Any, sentence: str) -> None:
+    with pytest.raises(MisconfigurationError, match=sentence):
+        L.Trainer(**{**QUIET, **options})
+
+
+class NoLoss(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return "loss"
+
+
+class LogsTwice(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("x", 1.0)
+        self.log("x", 2.0, on_epoch=True)
+
+
+class LogsAShape(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("x", batch[0])
+
+
+@pytest.mark.parametrize(
+    "module, sentence",
+    [
+        pytest.param(NoLoss, "training_step.. result.*a loss tensor", id="no-loss"),
+        pytest.param(LogsTwice, "log.'x'. was called twice", id="two-ways-to-log"),
+        pytest.param(LogsAShape, r"shape=\(4, 4\).*one element", id="not-a-number"),
+        pytest.param(L.LightningModule, "has no training_step", id="nothing-to-train"),
+    ],
+)
+def test_a_module_that_cannot_train_is_told_why(module: type[L.LightningModule], sentence: str) -> None:
+    with pytest.raises(MisconfigurationError, match=sentence):
+        L.Trainer(max_epochs=1, **QUIET).fit(module(), loader())
