@@ -8,6 +8,8 @@ import pytest
 from engine.agent.harness import Run
 from leyden_contract.wire import Cause, RunPhase
 
+pytestmark = pytest.mark.slow
+
 START = 90
 """Seconds until three agents have imported torch on a busy machine."""
 
