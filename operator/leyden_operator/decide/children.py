@@ -10,11 +10,15 @@ from leyden_contract import exit_codes
 from leyden_contract.wire import Cause
 from leyden_operator.api import Json
 from leyden_operator.decide.plan import Deletion
+from leyden_operator.decide.quantity import same
 from leyden_operator.desired import names
 
 NODE_LOST_REASONS = ("DeletionByTaintManager", "DeletionByPodGC", "NodeLost")
 IMAGE_PROBLEMS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 CONFIG_PROBLEMS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+QUANTITIES = ("requests", "limits", "sizeLimit")
+"""Fields that hold amounts."""
+
 CANNOT_START = ("StartError", "ContainerCannotRun")
 
 
@@ -38,19 +42,21 @@ def deletion(child: Json) -> Deletion:
     return Deletion(child["apiVersion"], child["kind"], meta["name"], meta["uid"])
 
 
-def covers(seen: Any, desired: Any) -> bool:
-    """Whether everything that is desired is seen; what the API server added does not matter."""
+def covers(seen: Any, desired: Any, field: str = "") -> bool:
+    """Whether everything that is desired is seen; what the API server added does not matter.
+
+    ``field``: name under which the values stand. Empty parts need not be seen, and amounts may be written otherwise.
+    """
     if isinstance(desired, dict):
+        inner = field if field in QUANTITIES else ""
         return isinstance(seen, dict) and all(
-            covers(seen.get(name), value) or (value in ({}, []) and name not in seen) for name, value in desired.items()
+            covers(seen.get(name), value, inner or name) or (value in ({}, []) and name not in seen)
+            for name, value in desired.items()
         )
     if isinstance(desired, list):
-        return (
-            isinstance(seen, list)
-            and len(seen) == len(desired)
-            and all(covers(left, right) for left, right in zip(seen, desired, strict=True))
-        )
-    return bool(seen == desired)
+        alike = isinstance(seen, list) and len(seen) == len(desired)
+        return alike and all(covers(left, right) for left, right in zip(seen, desired, strict=True))
+    return same(seen, desired) if field in QUANTITIES else bool(seen == desired)
 
 
 def _time(text: str | None) -> datetime | None:
