@@ -1,5 +1,6 @@
 """What all API models share: names, bounds and the markers that :mod:`leyden_operator.crdgen` turns into a CRD."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -23,7 +24,19 @@ JobName = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=r"^
 Text = Annotated[str, Field(max_length=1024)]
 Word = Annotated[str, Field(max_length=64)]
 Seconds = Annotated[int, Field(ge=0, le=315_360_000)]
-Metrics = Annotated[dict[str, float], Field(max_length=64)]
+MAX_METRICS = 64
+
+
+def _finite(given: object) -> object:
+    """JSON has neither NaN nor infinity, and a status has room for so many metrics."""
+    if isinstance(given, dict):
+        kept = [(name, value) for name, value in given.items() if _finite(value) is not None]
+        return dict(kept[:MAX_METRICS])
+    return None if isinstance(given, float) and not math.isfinite(given) else given
+
+
+Metrics = Annotated[dict[str, float], Field(max_length=MAX_METRICS), BeforeValidator(_finite)]
+Measure = Annotated[float | None, BeforeValidator(_finite)]
 
 
 def int_or_string(extra: Json) -> WithJsonSchema:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from leyden_operator.api.base import Conditions, Metrics, Model, Text, Word
+from leyden_operator.api.base import Conditions, Measure, Metrics, Model, Text, Word
 
 Phase = Literal["Pending", "Starting", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
 Digest = Annotated[str, Field(max_length=71, description="`sha256:` and the hash of the manifest")]
@@ -25,9 +25,9 @@ class ProgressStatus(Model):
     epoch: Count = Field(default=0, description="epoch that runs, from 0")
     step: Count = Field(default=0, description="optimizer steps done")
     total_steps: int | None = Field(default=None, description="optimizer steps in all, where known")
-    percent: float | None = Field(default=None, description="share that is done")
-    remaining_seconds: float | None = Field(default=None, description="estimate of the time left")
-    samples_per_second: float | None = Field(default=None, description="over all nodes")
+    percent: Measure = Field(default=None, description="share that is done")
+    remaining_seconds: Measure = Field(default=None, description="estimate of the time left")
+    samples_per_second: Measure = Field(default=None, description="over all nodes")
     metrics: Metrics = Field(default_factory=dict, description="newest logged metrics")
     reported_at: datetime | None = Field(default=None, description="when training said so")
 

@@ -154,6 +154,15 @@ def test_running_job_shows_progress_and_no_blank_column() -> None:
     assert status.checkpoints.latest and status.checkpoints.latest.path == "step-000000000030"
 
 
+def test_numbers_that_json_cannot_hold_are_left_out() -> None:
+    cluster = running()
+    told = progress(40).model_copy(update={"metrics": {"a": float("nan"), "b": 1.0}, "remaining_seconds": float("inf")})
+    cluster.coordinator = report(progress=told)
+    seen = cluster.look().status["progress"]
+    assert seen["metrics"] == {"b": 1.0}
+    assert "remainingSeconds" not in seen
+
+
 def test_deleted_worker_is_drained_as_preempted_and_replaced_under_a_free_name() -> None:
     cluster = running()
     lost = cluster.pod("digits-0-worker-0")
