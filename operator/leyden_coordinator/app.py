@@ -80,7 +80,7 @@ class Coordinator:
         return reply(answer)
 
     async def events(self, request: web.Request) -> web.Response:
-        report.take(self.state, await body(request, Events))
+        report.take(self.state, await body(request, Events), now())
         return done()
 
     async def failure(self, request: web.Request) -> web.Response:

@@ -1,15 +1,22 @@
 """What agents tell about training, and what the operator reads of it."""
 
+from datetime import datetime
+
 from leyden_contract.wire import Checkpoints, Events, Progress, Report, RunPhase
 from leyden_coordinator.state import State
 
 
-def take(state: State, events: Events) -> None:
-    """Keep the newest progress and checkpoints. A round that is over has nothing to add."""
+def take(state: State, events: Events, now: datetime) -> None:
+    """Keep the newest progress and checkpoints. A round that is over has nothing to add.
+
+    Whoever reports is not hanging, even if no step is made while a large checkpoint is written.
+    """
     if events.round < state.round:
         return
     state.progress = events.progress or state.progress
     state.checkpoints = events.checkpoints or state.checkpoints
+    if state.pace.changed:
+        state.pace.changed = now
 
 
 def report(state: State) -> Report:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ class Settings:
     coordinator: str
     token: str
     request: JoinRequest
-    directory: Path = field(default_factory=lambda: Path(os.environ.get("TMPDIR", "/tmp")) / f"leyden-{os.getpid()}")
+    directory: Path = field(default_factory=lambda: Path(gettempdir()) / f"leyden-{os.getpid()}")
     """Holds one directory per round and local rank."""
 
     stop_seconds: float = 45.0
