@@ -1,0 +1,87 @@
+"""A service answers while checkpoints change, requests are wrong, and its job goes away."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from e2e.elastic_job import SLOW, long_job
+from e2e.kube import EXAMPLES, Cluster, Object, checkpoints, code, inference_service, training_job
+from e2e.load import steady_load
+from leyden_quickstart.kubernetes import condition, is_true
+
+IMAGE = json.loads((EXAMPLES / "digits" / "held-out.json").read_text())[0]["image"]
+
+
+def post(url: str, body: bytes, content_type: str = "application/json") -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, JSON body and headers of ``POST /predict``."""
+    request = urllib.request.Request(f"{url}/predict", body, {"content-type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, json.loads(response.read()), dict(response.headers)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.loads(refused.read()), dict(refused.headers)
+
+
+def trained(cluster: Cluster) -> Object:
+    cluster.apply(code(), checkpoints(), training_job("job"))
+    return cluster.wait_condition("trainingjob", "job", "Succeeded", seconds=180)
+
+
+def test_a_service_waits_for_its_job_and_the_first_checkpoint(cluster: Cluster) -> None:
+    cluster.apply(inference_service("service", "job"))
+    waiting = cluster.wait_condition("inferenceservice", "service", "Ready", "False", 30)
+    assert condition(waiting, "UpToDate")["reason"] == "TrainingJobNotFound"
+    job = trained(cluster)
+    service = cluster.wait_condition("inferenceservice", "service", "Ready", seconds=180)
+    assert service["status"]["stable"]["digest"] == job["status"]["checkpoints"]["best"]["digest"]
+
+
+def test_answers_are_traceable_and_wrong_requests_are_named(cluster: Cluster) -> None:
+    trained(cluster)
+    cluster.apply(inference_service("service", "job"))
+    service = cluster.wait_condition("inferenceservice", "service", "Ready", seconds=180)
+    with cluster.kubectl.forward("service/service", 80) as url:
+        status, said, headers = post(url, json.dumps({"inputs": [[IMAGE]]}).encode())
+        assert status == 200 and len(said["outputs"][0]) == 10
+        assert headers["x-leyden-digest"] == said["digest"] == service["status"]["stable"]["digest"]
+        assert headers["x-leyden-step"] == str(said["step"])
+        for body, code_, named in (
+            (b"{", 422, "JSON"),
+            (b'{"inputs": [[[1, 2], [3]]]}', 422, "inputs"),
+            (b'{"inputs": []}', 422, "inputs"),
+            (json.dumps({"inputs": [[[[float("nan")] * 8] * 8]]}).encode(), 422, "inputs"),
+        ):
+            refused, why, _ = post(url, body)
+            assert 400 <= refused < 500 and refused <= code_ and named in json.dumps(why), (body, refused, why)
+
+
+def test_a_deleted_job_goes_on_being_served(cluster: Cluster) -> None:
+    trained(cluster)
+    cluster.apply(inference_service("service", "job"))
+    cluster.wait_condition("inferenceservice", "service", "Ready", seconds=180)
+    cluster.delete("trainingjob", "job")
+    after = cluster.wait_condition("inferenceservice", "service", "UpToDate", "False", 60)
+    assert is_true(after, "Available")
+    with cluster.kubectl.forward("service/service", 80) as url:
+        assert post(url, json.dumps({"inputs": [[IMAGE]]}).encode())[0] == 200
+
+
+@pytest.mark.timeout(600)
+def test_rolling_to_a_newer_checkpoint_loses_no_request(cluster: Cluster) -> None:
+    cluster.apply(code(slow=SLOW), checkpoints(), long_job("job", 1, 1, epochs=4))
+    cluster.apply(inference_service("service", "job", model={"trainingJob": {"name": "job", "select": "latest"}}))
+    first = cluster.wait_condition("inferenceservice", "service", "Ready", seconds=240)["status"]["stable"]["step"]
+    with steady_load(cluster, "service", {"inputs": [[IMAGE]]}) as answers:
+        cluster.wait_condition("trainingjob", "job", "Succeeded", seconds=300)
+        last = cluster.get("trainingjob", "job")["status"]["checkpoints"]["latest"]["step"]
+        cluster.wait(
+            "inferenceservice",
+            "service",
+            lambda thing: thing["status"]["stable"]["step"] == last and is_true(thing, "UpToDate"),
+            180,
+        )
+    assert not answers.lost and answers.total > 100
+    assert {first, last} <= answers.steps
