@@ -10,7 +10,7 @@ from leyden_images.parts import DEBIAN, PARTS, ROOT, Part
 from leyden_images.shell import BuildError, output, run
 
 ENGINES = ("docker", "podman", "buildah")
-CERTIFICATES = "/etc/ssl/certs"
+CERTIFICATES = "/run/build-certificates.crt"
 FREE_GIGABYTES = 20
 PULL_SECONDS = "20"
 
@@ -57,25 +57,19 @@ def exists(engine: str, image: str) -> bool:
 def build_command(part: Part, engine: str, environ: dict[str, str], revision: str) -> list[str]:
     """The command line that builds a part. Pure.
 
-    buildah runs without a daemon and without user namespaces (``chroot``), with the machine's network and certificates.
+    buildah runs without a daemon and without user namespaces (``chroot``), with the machine's network and the
+    certificates that ``SSL_CERT_FILE`` names.
     """
     arguments = {"DEBIAN": DEBIAN, "VERSION": part.key(), "REVISION": revision}
     if part.base:
         arguments["BASE"] = part.base.image
     command = [engine, "build", "--file", str(ROOT / part.containerfile), "--tag", part.image]
     if engine != "docker":
-        command += [
-            "--layers",
-            "--isolation",
-            "chroot",
-            "--network",
-            "host",
-            "--ignorefile",
-            str(ROOT / ".containerignore"),
-        ]
-        if Path(CERTIFICATES).is_dir():
-            command += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
-            arguments |= {name: environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if name in environ}
+        command += ["--layers", "--isolation", "chroot", "--network", "host"]
+        if (bundle := environ.get("SSL_CERT_FILE")) and Path(bundle).is_file():
+            # Under a name of its own: /etc/ssl/certs belongs to the image's packages.
+            command += ["--volume", f"{bundle}:{CERTIFICATES}:ro"]
+            arguments |= {"SSL_CERT_FILE": CERTIFICATES, "PIP_CERT": CERTIFICATES}
     for name, value in sorted(arguments.items()):
         command += ["--build-arg", f"{name}={value}"]
     return [*command, str(ROOT)]

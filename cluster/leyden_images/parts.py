@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = "localhost/leyden"
 DEBIAN = "docker.io/library/debian:bookworm-slim"
 LOCK_OF_TOOLS = "requirements/build.txt"
+INSTALL = "requirements/install"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Part:
     def files(self) -> list[Path]:
         """Every file that goes in, sorted."""
         found: set[Path] = set()
-        for name in (self.containerfile, LOCK_OF_TOOLS, *self.inputs):
+        for name in (self.containerfile, LOCK_OF_TOOLS, INSTALL, *self.inputs):
             path = ROOT / name
             found |= {path} if path.is_file() else {each for each in path.rglob("*") if _counts(each)}
         return sorted(found)

@@ -54,7 +54,7 @@ def load_pod(name: str, url: str, body: Any) -> Object:
 
 @contextmanager
 def steady_load(cluster: Cluster, service: str, body: Any) -> Iterator[Answers]:
-    """Asks the service one request after the other for as long as the context lasts; the answers are there at its end."""
+    """Asks the service one request after the other while the context lasts; the answers are there at its end."""
     url = f"http://{service}.{cluster.kubectl.namespace}.svc/predict"
     answers = Answers()
     cluster.apply(load_pod("load", url, body))
