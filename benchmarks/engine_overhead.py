@@ -80,7 +80,8 @@ def framework(package: Any, logs: int, **options: Any) -> Callable[[list[torch.T
 
 def import_seconds(package: str) -> float:
     """Seconds that importing a package takes on top of torch, in a fresh process."""
-    code = f"import torch, time; t = time.process_time(); import {package}; {package}.Trainer; print(time.process_time() - t)"
+    timed = f"t = time.process_time(); import {package}; {package}.Trainer; print(time.process_time() - t)"
+    code = f"import torch, time; {timed}"
     path = {"PYTHONPATH": f"{ROOT / 'contract'}:{ROOT / 'trainer-image'}"}
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
     return float(done.stdout)

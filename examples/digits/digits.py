@@ -109,7 +109,7 @@ def held_out(count: int) -> list[dict[str, object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--checkpoints", default="checkpoints", help="where step-* directories go")
     parser.add_argument("--held-out", type=int, metavar="N", help="print N held-out images as JSON and exit")
     options = parser.parse_args()

@@ -44,6 +44,8 @@ class TrainingLoop:
         self.clips = self.settings.gradient_clip_val is not None or any(
             overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
         )
+        self.validates = validation.enabled
+        self.has_boundaries = trainer.rank_directory is not None or trainer.checkpoint_directory is not None
         self.batches = 0
         """Batches of the running epoch, as far as known."""
         self.resumed_at = 0
@@ -143,7 +145,7 @@ class TrainingLoop:
         state, trainer = self.state, self.trainer
         ahead = next(batches, None) if self.batches < 0 else None
         self.exhausted = False
-        while not (self._steps_are_up() or self._may_stop(state.epoch)):
+        while not (self._steps_are_up() or (trainer.should_stop and self._may_stop(state.epoch))):
             if self.batches < 0:  # an unknown length: look one batch ahead to know the last
                 batch, ahead = ahead, next(batches, None)
                 last = ahead is None
@@ -185,7 +187,7 @@ class TrainingLoop:
             self._validate()
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
-        if due:
+        if due and self.has_boundaries:
             trainer.boundary(epoch_ended=False)
         return None
 
@@ -252,6 +254,9 @@ class TrainingLoop:
 
     def _loss_of(self, output: Any) -> Tensor | None:
         """The loss that ``backward`` starts from, and what ``on_train_batch_end`` is given."""
+        if isinstance(output, Tensor) and self.settings.accumulate_grad_batches == 1:  # by far the most common
+            self._output = {"loss": output.detach()}
+            return output
         loss = output["loss"] if isinstance(output, Mapping) and "loss" in output else output
         if loss is None:
             if self.trainer.world_size > 1:
@@ -278,10 +283,10 @@ class TrainingLoop:
 
     def _validation_is_due(self, last: bool) -> bool:
         settings, state = self.settings, self.state
-        if not self.validation.enabled or (state.epoch + 1) % settings.check_val_every_n_epoch:
+        if not self.validates or (state.epoch + 1) % settings.check_val_every_n_epoch:
             return False
         interval = settings.val_check_interval
-        if self._may_stop(state.epoch):
+        if self.trainer.should_stop and self._may_stop(state.epoch):
             return True
         if isinstance(interval, int):
             return state.batch_idx % interval == 0
