@@ -1,0 +1,99 @@
+"""Names and values of ``log``, and the samples that each rank gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import leyden as L
+from engine.programs import QUIET, Regression, loader, samples
+from leyden.loaders import Place, prepare
+from leyden.loggers import CSVLogger
+
+
+class Logging(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("both", float(batch_idx), on_step=True, on_epoch=True)
+        self.log("step", float(batch_idx) * 10)
+        self.log("hidden", 1.0, logger=False)
+        self.log("largest", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="max")
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("at_end", 7.0)
+
+
+def test_names_and_values_follow_lightning(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path)
+    trainer = L.Trainer(max_epochs=1, log_every_n_steps=2, **{**QUIET, "logger": logger})
+    trainer.fit(Logging(), loader(18, 4))  # five batches, the last of two samples
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    mean = (0 * 4 + 1 * 4 + 2 * 4 + 3 * 4 + 4 * 2) / 18
+    assert metrics["both"] == metrics["both_epoch"] == pytest.approx(mean)
+    assert metrics["both_step"] == 4.0
+    assert (metrics["largest"], metrics["at_end"], metrics["hidden"]) == (4.0, 7.0, 1.0)
+    written = (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "both_step" in written and "both_epoch" in written and "hidden" not in written
+
+
+def test_several_loaders_have_their_own_names() -> None:
+    module = Regression()
+    loaders = [loader(8, shuffle=False), loader(4, shuffle=False)]
+    first, second = L.Trainer(**QUIET).validate(module, loaders, verbose=False)
+    assert set(first) == {"val_loss/dataloader_idx_0"} and set(second) == {"val_loss/dataloader_idx_1"}
+
+
+def test_predictions_come_in_order() -> None:
+    class Predicting(Regression):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return batch[2].tolist()
+
+    assert L.Trainer(**QUIET).predict(Predicting(), loader(6, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 60),
+    batch_size=st.integers(1, 7),
+    ranks=st.integers(1, 4),
+    pad=st.booleans(),
+    cursor=st.integers(0, 60),
+    shuffle=st.booleans(),
+)
+def test_ranks_share_what_is_left_without_loss(
+    count: int, batch_size: int, ranks: int, pad: bool, cursor: int, shuffle: bool
+) -> None:
+    def batches(rank: int, world_size: int, start: int) -> list[list[int]]:
+        data: DataLoader[Any] = DataLoader(samples(count), batch_size, shuffle=shuffle)
+        source = prepare(data, Place(rank, world_size, pad))
+        source.start_epoch(0)
+        assert source.batches is not None
+        source.batches.cursor = start
+        # The order of an epoch is the seed's alone once there are several ranks.
+        source.batches.drawn_from = {"seed": 5}
+        drawn = list(source.batches)
+        assert len(drawn) == len(source)
+        return drawn
+
+    start = min(cursor, count)
+    order = [number for batch in batches(0, 1, 0) for number in batch]
+    shares = [batches(rank, ranks, start) for rank in range(ranks)]
+    given_out = [number for share in shares for batch in share for number in batch]
+    assert set(given_out) == set(order[start:])
+    repeated = len(given_out) - len(set(given_out))
+    assert repeated <= (ranks - 1 if pad else 0)
+    if pad:
+        assert len({len(share) for share in shares}) == 1
+
+
+def test_importing_the_engine_brings_no_pydantic() -> None:
+    code = "import leyden; leyden.Trainer; import sys; print([m for m in sys.modules if m.startswith('pydantic')])"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)
+    assert done.stdout.decode().strip() == "[]", done.stderr.decode()
