@@ -17,6 +17,7 @@ COMMANDS = {
     "nsenter": "util-linux",
     "sysctl": "procps",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "debootstrap": "debootstrap",
     "gcc": "gcc",
     "git": "git",
