@@ -139,7 +139,7 @@ def layout_of(name: str, say: Callable[[str], None]) -> Layout:
     layout = Layout(cache_directory() / "oci")
     layout.directory.mkdir(parents=True, exist_ok=True)
     say(f"exporting {name}")
-    # Uncompressed, because that is how containers-storage knows its layers: those that the layout has are not read again.
+    # Uncompressed, as containers-storage knows its layers: those that the layout has are not read again.
     copy = ("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers")
     processes.run(*copy, f"containers-storage:{name}", f"oci:{layout.directory}:{name}")
     return layout
