@@ -61,6 +61,7 @@ test-quick: ## The inner loop: under a minute
 .PHONY: verify lint generate
 verify: lint ## What a change must pass: lint, types, import law, generated files, chart
 	$(RUN) leyden_operator.crdgen --check
+	$(VENV)/bin/python tests/tools/chartgen.py --check
 	$(RUN) pytest -q tests/chart -m "not api"
 
 lint: ## ruff, mypy --strict and the import law

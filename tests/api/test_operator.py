@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api.conftest import Api, Object, Operator, condition, running_operator
+from chart.rendering import operator_rules, render
 
 pytestmark = pytest.mark.api
 
@@ -188,3 +189,13 @@ def test_people_are_told_by_events(api: Api, operator: Operator) -> None:
 def test_probes_answer(operator: Operator) -> None:
     assert httpx.get(f"{operator.url}/healthz").text == "ok"
     assert "leyden_reconciliations_total" in httpx.get(f"{operator.url}/metrics").text
+
+
+def test_every_call_that_it_made_is_granted_by_the_chart(api: Api, operator: Operator) -> None:
+    """The session's operator has served all the tests above as an administrator; the chart grants less."""
+    started(api)
+    api.apply(service())
+    api.wait("a status", lambda: api.get("inferenceservice", "service").get("status", {}).get("url"))
+    made = {(group, resource, verb) for verb, group, resource in operator.calls()}
+    assert made - operator_rules(render()) == set()
+    assert {("", "pods", "create"), ("leyden.dev", "trainingjobs/status", "patch")} <= made

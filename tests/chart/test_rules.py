@@ -3,7 +3,7 @@
 from chart.rendering import Rule, operator_rules, render
 
 OBSERVE = ("get", "list", "watch")
-MANAGE = (*OBSERVE, "create", "patch", "delete")
+MANAGE = ("get", "list", "create", "patch", "delete")
 
 NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     # What it works for. The spec belongs to people; it writes the status.
@@ -12,10 +12,11 @@ NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     ("leyden.dev", "trainingjobs/status"): ("patch",),
     ("leyden.dev", "inferenceservices/status"): ("patch",),
     # Children: the coordinator, workers and their names; servers and their name; all-or-nothing starts.
-    ("", "pods"): MANAGE,
+    # Pods and PodGroups are never changed. Only what happens to pods and Deployments by itself is watched.
+    ("", "pods"): (*OBSERVE, "create", "delete"),
     ("", "services"): MANAGE,
-    ("apps", "deployments"): MANAGE,
-    ("scheduling.k8s.io", "podgroups"): MANAGE,
+    ("apps", "deployments"): (*MANAGE, "watch"),
+    ("scheduling.k8s.io", "podgroups"): ("get", "list", "create", "delete"),
     # Workers of a job are reached by each other alone, its coordinator by them and the operator.
     ("networking.k8s.io", "networkpolicies"): MANAGE,
     # A drain leaves a service its answers.
