@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -128,7 +129,8 @@ def running_operator(server: ApiServer, log: Path) -> Iterator[Operator]:
         yield operator
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        code = process.wait(timeout=20)
+    assert code in (0, -signal.SIGKILL), f"the operator ended with {code}:\n{log.read_text()[-3000:]}"
 
 
 def _await_ready(operator: Operator) -> None:

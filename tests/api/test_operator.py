@@ -77,12 +77,14 @@ def test_a_job_gets_its_children_and_a_status_that_is_not_blank(api: Api, operat
     assert len(row) == 7 and "<none>" not in row, row
 
 
-def test_nothing_of_ours_is_on_the_object_but_its_status(api: Api, operator: Operator) -> None:
+def test_nothing_of_ours_is_on_the_objects_but_their_status(api: Api, operator: Operator) -> None:
     """The proof behind ADR 0001: kopf's ``on.event`` leaves no finalizer and no annotation."""
-    api.run("create", "-f", "-", stdin=json.dumps(job()))
-    api.wait("a status", lambda: api.get("trainingjob", "job").get("status"))
-    meta = api.get("trainingjob", "job")["metadata"]
-    assert "finalizers" not in meta and "annotations" not in meta
+    for each in (CODE, CLAIM, job(), service()):
+        api.run("create", "-f", "-", stdin=json.dumps(each))
+    api.wait("workers", lambda: len(workers(api)) == 2)
+    api.wait("a status", lambda: api.get("inferenceservice", "service").get("status", {}).get("url"))
+    for each in api.list("trainingjobs,inferenceservices,pods"):
+        assert "finalizers" not in each["metadata"] and "annotations" not in each["metadata"], each["metadata"]
 
 
 def test_looking_again_changes_nothing(api: Api, operator: Operator) -> None:
@@ -129,6 +131,14 @@ def test_somebody_elses_pod_is_reported_and_left_alone(api: Api, operator: Opera
     after = api.get("pod", "job-0-worker-0")["metadata"]
     assert after["uid"] == before["uid"] and "ownerReferences" not in after
 
+    def settled() -> bool:
+        version = api.get("trainingjob", "job")["metadata"]["resourceVersion"]
+        count = operator.metric("leyden_reconciliations_total")
+        api.wait("two more looks", lambda: operator.metric("leyden_reconciliations_total") >= count + 2)
+        return bool(api.get("trainingjob", "job")["metadata"]["resourceVersion"] == version)
+
+    api.wait("two looks in a row that write nothing", settled)
+
 
 def test_a_job_that_is_deleted_takes_its_children_along_without_the_operator(api: Api, tmp_path: Path) -> None:
     with running_operator(api.server, tmp_path / "log"):
@@ -157,9 +167,9 @@ def test_a_job_made_again_under_its_name_is_another_job(api: Api, operator: Oper
 
 def test_killed_at_any_moment_it_goes_on_from_there(api: Api, tmp_path: Path) -> None:
     api.apply(CODE, CLAIM, job(nodes={"min": 2, "max": 5}), service())
-    for attempt in range(4):
+    for made in range(4):
         with running_operator(api.server, tmp_path / "log") as operator:
-            api.wait(f"a worker more than {attempt}", lambda: len(workers(api)) > 0)
+            api.wait(f"{made} pods", lambda made=made: len(api.list("pods")) >= made)
             operator.process.kill()
     with running_operator(api.server, tmp_path / "log"):
         api.wait("five workers", lambda: len(workers(api)) == 5)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from leyden_operator.api import Json
@@ -22,6 +23,16 @@ class Actor:
         self._resource = resource
         self._meta = resource["metadata"]
         self._known = {_key(child): child for child in children if self._is_ours(child)}
+
+    @property
+    def uid(self) -> str:
+        """UID of the resource."""
+        return str(self._meta["uid"])
+
+    def would_change(self, status: Json, fields: Iterable[str]) -> bool:
+        """Whether a status differs from the present one in any of these fields."""
+        present = self._resource.get("status", {})
+        return any(status.get(name) != present.get(name) for name in fields)
 
     async def write_status(self, status: Json) -> bool:
         """Write the status where it differs; whether it did."""

@@ -27,12 +27,16 @@ RESYNC_SECONDS = 60.0
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    _end_on_signals(ended)
     async with connect(_count) as cluster, aiohttp.ClientSession() as session:
         reconciler = Reconciler(cluster, Observer(cluster), Coordinators(session), settings)
         queue = KeyQueue(_measured(reconciler))
         await _run(cluster, queue, settings, ended)
+
+
+def _end_on_signals(ended: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
 
 
 async def _run(cluster: Cluster, queue: KeyQueue, settings: Settings, ended: asyncio.Event) -> None:
@@ -44,7 +48,7 @@ async def _run(cluster: Cluster, queue: KeyQueue, settings: Settings, ended: asy
         asyncio.create_task(queue.run(), name="queue"),
         asyncio.create_task(_resync(cluster, queue, watched, probes, settings), name="resync"),
         asyncio.create_task(probes.measure_lag(), name="lag"),
-        asyncio.create_task(_tell_ready(ready, probes), name="ready"),
+        asyncio.create_task(_tell_ready(ready, probes, ended), name="ready"),
         asyncio.create_task(
             kopf.operator(
                 registry=watched.registry(),
@@ -70,8 +74,10 @@ async def _run(cluster: Cluster, queue: KeyQueue, settings: Settings, ended: asy
         await runner.cleanup()
 
 
-async def _tell_ready(ready: asyncio.Event, probes: health.Health) -> None:
+async def _tell_ready(ready: asyncio.Event, probes: health.Health, ended: asyncio.Event) -> None:
     await ready.wait()
+    # kopf has put handlers of its own in the place of ours by now.
+    _end_on_signals(ended)
     probes.watching = True
     log.info("watching")
     await asyncio.Event().wait()

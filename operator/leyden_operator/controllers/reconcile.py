@@ -1,8 +1,8 @@
 """One reconciliation: observe, decide, act, in the order that loses nothing when it is cut off anywhere."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,9 @@ from leyden_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 Decide = Callable[[Observed], Plan]
+Tell = Callable[[Plan], Awaitable[None]]
+COUNTERS = ("attempt", "restarts", "rejected")
+"""Fields of the status that cannot be observed again: they are written before anything is done about them."""
 CONDITIONS = TypeAdapter(tuple[Condition, ...])
 
 
@@ -30,6 +33,8 @@ class Reconciler:
     observer: Observer
     coordinators: Coordinators
     settings: Settings
+    refused: set[str] = field(default_factory=set)
+    """UIDs of resources of which the API server refused a child the last time."""
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Bring one resource closer to what is asked for. When to look again; ``None``: when something happens."""
@@ -52,12 +57,11 @@ class Reconciler:
         def decide(seen: Observed) -> Plan:
             return decide_training(job, seen, report, self.settings, datetime.now(UTC))
 
-        plan = decide(observed)
-        actor = Actor(self.cluster, raw, children)
-        changed = await actor.write_status(plan.status)
-        if plan.membership:
-            await self.coordinators.tell(job, children, plan.membership)
-        return await self._finish(actor, plan, observed, decide, changed)
+        async def tell(plan: Plan) -> None:
+            if plan.membership:
+                await self.coordinators.tell(job, children, plan.membership)
+
+        return await self._carry_out(Actor(self.cluster, raw, children), observed, decide, tell)
 
     async def _inference(self, raw: Json, service: InferenceService) -> timedelta | None:
         children = await self.observer.children("InferenceService", service.metadata.namespace, service.metadata.name)
@@ -66,19 +70,30 @@ class Reconciler:
         def decide(seen: Observed) -> Plan:
             return decide_inference(service, seen, self.settings, datetime.now(UTC))
 
-        plan = decide(observed)
-        actor = Actor(self.cluster, raw, children)
-        changed = await actor.write_status(plan.status)
-        return await self._finish(actor, plan, observed, decide, changed)
+        async def tell(plan: Plan) -> None:
+            """A service has nobody to tell."""
 
-    async def _finish(
-        self, actor: Actor, plan: Plan, observed: Observed, decide: Decide, changed: bool
-    ) -> timedelta | None:
-        """The second half, which is the same for both kinds."""
+        return await self._carry_out(Actor(self.cluster, raw, children), observed, decide, tell)
+
+    async def _carry_out(self, actor: Actor, observed: Observed, decide: Decide, tell: Tell) -> timedelta | None:
+        """Write what must not be forgotten, act, and say how it went.
+
+        Where the API server refused something the last time, it is likely to do so again: the status is then written
+        once, when that is known, or it would change to and fro with every look.
+        """
+        plan = decide(observed)
+        changed = False
+        if actor.uid not in self.refused or actor.would_change(plan.status, COUNTERS):
+            changed = await actor.write_status(plan.status)
+        await tell(plan)
         await actor.delete(plan)
-        if refusals := await actor.apply(plan):
+        refusals = await actor.apply(plan)
+        if refusals:
             plan = decide(replace(observed, refusals=refusals))
-            changed = await actor.write_status(plan.status) or changed
+            self.refused.add(actor.uid)
+        else:
+            self.refused.discard(actor.uid)
+        changed = await actor.write_status(plan.status) or changed
         if changed:
             await actor.post(plan.events)
         return plan.look_again_after

@@ -33,7 +33,7 @@ def container(name: str, image: str, pull_policy: str, command: str) -> Json:
         "name": name,
         "image": image,
         "imagePullPolicy": pull_policy,
-        "args": ["python", "-m", command],
+        "args": ["python3", "-m", command],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
