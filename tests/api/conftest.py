@@ -86,6 +86,8 @@ def api(installed: ApiServer, request: pytest.FixtureRequest) -> Iterator[Api]:
     name = "t-" + "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower())[:50].strip("-")
     found = Api(installed, name)
     found.run("create", "namespace", name)
+    # Pods are refused until the namespace has its service account.
+    found.run("wait", "--for=create", "--timeout=30s", "serviceaccount/default")
     yield found
     found.run("delete", "namespace", name, "--wait=false")
 
