@@ -61,7 +61,8 @@ def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatc
     monkeypatch.setenv("LEYDEN_RANK_DIR", str(shared))
     monkeypatch.setenv("LEYDEN_CHECKPOINT", plan.model_dump_json())
     run_module(job(), plan)
-    assert struct.unpack("<q", (shared / "step").read_bytes()) == (10,)
+    # Of two epochs: training batches, validation batches, checkpoints; and the sanity check's two batches.
+    assert ticks(shared) == 2 * (5 + 2 + 1) + 2
     lines = [json.loads(line) for line in (shared / "events.jsonl").read_text().splitlines()]
     progress = [ProgressEvent.model_validate(line).progress for line in lines if line["kind"] == "progress"]
     commits = [CheckpointEvent.model_validate(line).checkpoints for line in lines if line["kind"] == "checkpoints"]
@@ -69,6 +70,20 @@ def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatc
     assert "val_loss" in progress[-1].metrics
     assert [commit.latest.step for commit in commits if commit.latest] == [5, 10]
     assert commits[-1].best is not None and len(commits[-1].kept) == 2
+
+
+def ticks(shared: Path) -> int:
+    (count,) = struct.unpack("<q", (shared / "step").read_bytes())
+    return int(count)
+
+
+def test_a_test_after_training_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEYDEN_RANK_DIR", str(tmp_path))
+    module, trainer = Regression(), L.Trainer(max_epochs=1, accumulate_grad_batches=2, **QUIET)
+    trainer.fit(module, loader(20, 4))
+    assert ticks(tmp_path) == 5
+    trainer.validate(module, loader(20, 4), verbose=False)
+    assert ticks(tmp_path) == 10
 
 
 def test_a_request_to_stop_commits_and_exits_75(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """A rank's side of elastic training: tell the agent how far training is, and stop together when it asks.
 
-Ranks and agent share a directory (``LEYDEN_RANK_DIR``): ``step`` holds the step as 8 bytes, ``events.jsonl`` what rank
-0 reports, and a file ``stop`` there is the agent's request to commit a checkpoint and end.
+Ranks and agent share a directory (``LEYDEN_RANK_DIR``): ``step`` counts in 8 bytes all that is done, so that a hang
+shows; ``events.jsonl`` is what rank 0 reports; a file ``stop`` is the agent's request to commit a checkpoint and end.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class RankDirectory:
         finally:
             os.close(file)
 
-    def count(self, step: int) -> None:
-        """Show the step."""
-        STEP.pack_into(self._counter, 0, step)
+    def tick(self) -> None:
+        """Show that another batch, of whatever stage, or another checkpoint is done."""
+        (done,) = STEP.unpack_from(self._counter)
+        STEP.pack_into(self._counter, 0, done + 1)
 
     def stop_requested(self) -> bool:
         """Whether the agent asks to stop."""

@@ -90,6 +90,7 @@ class EvaluationLoop:
             output = self._run_step(batch, batch_idx, index)
             self.on_batch_end(output, batch, batch_idx, index)
             scope.leave_batch()
+            self.trainer.tick()
             if keep_outputs:
                 outputs.append(output)
             if batch_idx + 1 >= limit:  # before the loader fetches a batch that nobody wants

@@ -110,6 +110,8 @@ class Trainer:
         fast = bool(self.settings.fast_dev_run)
         self.callbacks = _callbacks(callbacks, planned, enable_checkpointing, enable_progress_bar, fast)
         self.loggers = _loggers(logger, self.settings.default_root_dir, in_job=planned is not None, fast=fast)
+        self.rank_directory: RankDirectory | None = None
+        """What this process shares with its agent, from its first ``fit`` on."""
         self._reset()
 
     def _reset(self) -> None:
@@ -132,7 +134,6 @@ class Trainer:
         self.training_source: Source | None = None
         self.forward_inputs: list[Any] = []
         self.training_loop: TrainingLoop | None = None
-        self.rank_directory: RankDirectory | None = None
         self.agreement: Agreement | None = None
         self._module: LightningModule | None = None
         self._epoch_metrics: dict[str, Tensor] = {}
@@ -201,6 +202,7 @@ class Trainer:
         from leyden.checkpoint.files import save_file
 
         save_file(self, Path(filepath), weights_only)
+        self.tick()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""
@@ -402,7 +404,6 @@ class Trainer:
         due = keeper is not None and keeper.due(self, epoch_ended)
         stop = False
         if shared is not None and not epoch_ended:
-            shared.count(self.global_step)
             shared.progress(self)
         if self.agreement is not None and not epoch_ended:
             wants_stop = shared is not None and shared.stop_requested()
@@ -413,6 +414,11 @@ class Trainer:
         if stop:
             self.print(f"stopped on request at step {self.global_step}, checkpoint committed", flush=True)
             raise SystemExit(exit_codes.STOPPED)
+
+    def tick(self) -> None:
+        """Show the agent that this process is not stuck: a batch or a checkpoint is done."""
+        if self.rank_directory is not None:
+            self.rank_directory.tick()
 
     def report_checkpoints(self, checkpoints: Checkpoints) -> None:
         """Tell the agent what is on disk."""
@@ -513,7 +519,7 @@ class Trainer:
     def open_rank_directory(self) -> None:
         """Connect to the agent, where there is one."""
         path = os.environ.get(environment.RANK_DIR)
-        if path:
+        if path and self.rank_directory is None:
             self.rank_directory = RankDirectory(Path(path), reports=self.is_global_zero)
         keeper = self.checkpoint_directory
         timed = keeper is not None and keeper.plan.every.minutes is not None

@@ -181,6 +181,7 @@ class TrainingLoop:
         hooks.on_train_batch_end(self._output, batch, index)
         self.scope.leave_batch()
         self._output = self._batch = None
+        trainer.tick()
         if stepped and trainer.loggers:
             trainer.log_step(self.logs)
         if self._validation_is_due(last):

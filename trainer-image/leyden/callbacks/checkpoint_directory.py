@@ -157,6 +157,7 @@ class CheckpointDirectory(Callback):
         if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
             raise CheckpointStorage(problem)
         self._last_saved = mark
+        trainer.tick()
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
