@@ -105,6 +105,7 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path, mode: Any, last: 
     assert {stored.step for stored in store.complete(tmp_path)} == kept
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_harms_nothing(tmp_path: Path) -> None:
     (answer,) = values(run_ranks(1, jobs.save_on_a_full_disk, str(tmp_path), 4096))
     assert answer["reason"] == "CheckpointStorage"

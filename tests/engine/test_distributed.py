@@ -13,6 +13,8 @@ from engine.ranks import run_ranks, values
 from leyden.checkpoint import store
 from leyden_contract import exit_codes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("accumulate", [pytest.param(1, id="each-batch"), pytest.param(2, id="accumulated")])
 def test_two_ranks_equal_one_process_on_the_same_global_batch(accumulate: int) -> None:
@@ -85,6 +87,6 @@ def test_ranks_agree_on_the_step_to_stop_at(tmp_path: Path, asked_rank: int) -> 
     )
     assert [one.exit_code for one in ended] == [exit_codes.STOPPED] * 2, [one.error for one in ended]
     steps = [struct.unpack("<q", (directory / "step").read_bytes())[0] for directory in shared]
-    assert steps == [at_step + 1] * 2
+    assert steps == [at_step + 2] * 2  # every batch, and the checkpoint
     stored, skipped = store.choose(tmp_path / "checkpoints")
     assert stored is not None and stored.step == at_step + 1 and not skipped

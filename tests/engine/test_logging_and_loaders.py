@@ -93,6 +93,7 @@ def test_ranks_share_what_is_left_without_loss(
         assert len({len(share) for share in shares}) == 1
 
 
+@pytest.mark.slow
 def test_importing_the_engine_brings_no_pydantic() -> None:
     code = "import leyden; leyden.Trainer; import sys; print([m for m in sys.modules if m.startswith('pydantic')])"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)

@@ -36,6 +36,7 @@ def test_the_resumed_run_ends_bit_equal(tmp_path: Path, killed_after: int, optio
     assert resumed["steps"] == whole["steps"]
 
 
+@pytest.mark.slow
 def test_two_ranks_resume_bit_equal(tmp_path: Path) -> None:
     whole = values(run_ranks(2, jobs.train, str(tmp_path / "whole")))
     broken = values(run_ranks(2, jobs.train, str(tmp_path / "broken"), 3, 4))
@@ -47,6 +48,7 @@ def test_two_ranks_resume_bit_equal(tmp_path: Path) -> None:
         assert whole[rank]["seen"][-len(resumed[rank]["seen"]) :] == resumed[rank]["seen"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before, after",
     [pytest.param(3, 2, id="fewer-ranks"), pytest.param(2, 3, id="more-ranks"), pytest.param(1, 2, id="from-one")],
