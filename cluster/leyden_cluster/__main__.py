@@ -1,6 +1,7 @@
 """``python3 -m leyden_cluster``: a real multi-node Kubernetes on this machine."""
 
 import argparse
+import errno
 import json
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from leyden_cluster import binaries, images, lifecycle, network, prerequisites
+from leyden_cluster import binaries, lifecycle, prerequisites, state
 from leyden_cluster.apiserver import start_apiserver
 from leyden_cluster.settings import MAX_NODES, ClusterError, node_named, state_directory
 
@@ -59,6 +60,12 @@ def main() -> int:
         return dispatch(arguments)
     except ClusterError as error:
         print(error, file=sys.stderr)
+    except PermissionError as error:
+        print(f"{error.filename} may not be read or written by this user: run it with sudo.", file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"The disk is full{f', at {error.filename}' if error.filename else ''}.", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from here.", file=sys.stderr)
     return 1
@@ -100,15 +107,14 @@ def down() -> int:
 
 
 def load(names: list[str]) -> int:
-    with lifecycle.locked():
-        images.load(names, binaries.binaries(), lifecycle.running_nodes(), say)
+    lifecycle.load(names, say)
     return 0
 
 
 def failure(arguments: argparse.Namespace) -> int:
     """The commands that take a node away or bring it back."""
     target = node_named(arguments.node)
-    with lifecycle.locked():
+    with state.locked():
         match arguments.command:
             case "stop-node":
                 lifecycle.stop_node(target)
@@ -117,7 +123,7 @@ def failure(arguments: argparse.Namespace) -> int:
             case "kill-node":
                 lifecycle.kill_node(target)
             case "partition":
-                network.partition(target, arguments.heal)
+                lifecycle.partition(target, arguments.heal)
     return 0
 
 
@@ -152,8 +158,9 @@ def logs(component: str, follow: bool) -> int:
 
 def alone(directory: Path, controllers: bool) -> int:
     ends = {signal.SIGTERM, signal.SIGINT}
-    server = start_apiserver(directory, controllers)
+    # Blocked before anything starts: a signal at any time finds the processes ended in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    server = start_apiserver(directory, controllers)
     print(server.kubeconfig, flush=True)
     signal.sigwait(ends)
     server.stop()

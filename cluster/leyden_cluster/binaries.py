@@ -1,16 +1,16 @@
 """Kubernetes and what a cluster needs beside it, built from Go modules into the cache."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leyden_cluster.processes import run
 from leyden_cluster.settings import KUBERNETES_VERSION, SOURCE, ClusterError, cache_directory
 
 HYPERKUBE_NAMES = (
@@ -37,6 +37,16 @@ PACKAGES = {
 BUILD_GIGABYTES = 8
 
 
+def linker_flags() -> str:
+    """Tells Kubernetes its version, and helm the version that `helm template` and `helm lint` believe in."""
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    values = {"k8s.io/component-base/version.gitVersion": f"v{KUBERNETES_VERSION}"}
+    for package in ("chartutil", "lint/rules"):
+        values[f"helm.sh/helm/v3/pkg/{package}.k8sVersionMajor"] = major
+        values[f"helm.sh/helm/v3/pkg/{package}.k8sVersionMinor"] = minor
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
+
+
 @dataclass(frozen=True)
 class Binaries:
     """A finished set of binaries."""
@@ -53,7 +63,7 @@ class Binaries:
 
 def key() -> str:
     """Changes when anything that the binaries are made from does."""
-    digest = hashlib.sha256(KUBERNETES_VERSION.encode())
+    digest = hashlib.sha256(linker_flags().encode())
     for path in sorted(path for path in SOURCE.rglob("*") if path.suffix in {".go", ".mod", ".sum"}):
         digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -81,23 +91,41 @@ def build(say: Callable[[str], None]) -> Binaries:
     if directory.is_dir():
         return Binaries(directory)
     _check_ground(directory.parent)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".building-") as unfinished:
-        for number, (name, package) in enumerate(PACKAGES.items(), 1):
-            began = time.monotonic()
-            say(f"building {name} ({number} of {len(PACKAGES)})")
-            _compile(package, Path(unfinished) / name)
-            say(f"built {name} in {time.monotonic() - began:.0f} s")
-        for name in HYPERKUBE_NAMES:
-            (Path(unfinished) / name).symlink_to("hyperkube")
-        os.chmod(unfinished, 0o755)
-        shutil.copytree(unfinished, directory.with_suffix(".part"), symlinks=True, dirs_exist_ok=True)
-    directory.with_suffix(".part").rename(directory)
+    with _alone(directory.parent, say):
+        if not directory.is_dir():
+            _build_into(directory, say)
     return Binaries(directory)
 
 
+@contextmanager
+def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Only one build at a time; the system frees the lock of one that was killed."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build_into(directory: Path, say: Callable[[str], None]) -> None:
+    """The folder appears when it is complete; what an earlier build left unfinished is thrown away."""
+    part = directory.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    for number, (name, package) in enumerate(PACKAGES.items(), 1):
+        began = time.monotonic()
+        say(f"building {name} ({number} of {len(PACKAGES)})")
+        _compile(package, part / name)
+        say(f"built {name} in {time.monotonic() - began:.0f} s")
+    for name in HYPERKUBE_NAMES:
+        (part / name).symlink_to("hyperkube")
+    part.rename(directory)
+
+
 def _compile(package: str, target: Path) -> None:
-    stamp = f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", str(target), package]
+    command = ["go", "build", "-trimpath", "-ldflags", linker_flags(), "-o", str(target), package]
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     ran = subprocess.run(command, cwd=SOURCE, env=env, capture_output=True, text=True, check=False)
     if ran.returncode:
@@ -107,10 +135,8 @@ def _compile(package: str, target: Path) -> None:
 def _check_ground(directory: Path) -> None:
     if shutil.which("go") is None:
         raise ClusterError("Go is not installed, and Kubernetes is built with it.")
-    needed = next(line.split()[1] for line in (SOURCE / "go.mod").read_text().splitlines() if line.startswith("go "))
-    run("go", "version")
     directory.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(directory).free) < BUILD_GIGABYTES * 10**9:
         raise ClusterError(
-            f"{directory} has {free / 10**9:.1f} GB free; building Kubernetes (Go {needed}) takes {BUILD_GIGABYTES} GB."
+            f"{directory} has {free / 10**9:.1f} GB free; building Kubernetes takes {BUILD_GIGABYTES} GB."
         )

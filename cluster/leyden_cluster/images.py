@@ -1,14 +1,13 @@
-"""Images in the cluster: one store in the cache that every new node starts from, and what running nodes lack.
+"""Image stores: containerd's content, and the one in the cache that every new node's store is a copy of.
 
-Importing an image of several gigabytes takes minutes, and a hard-linked copy of a store takes a second. So images go
-into a store of their own first (the **seed**), each new node's store is a copy of it, and a running node is sent only
-the layers that it does not have. Layers are never written to again, which is what makes the links safe; the databases
-are copied for real.
+Importing an image of several gigabytes takes minutes, and a hard-linked copy of a store takes seconds. So images go
+into a store of their own first (the **seed**). Layers are never written to again, which is what makes the links safe;
+the databases are copied for real.
 """
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +46,15 @@ class Store:
     def _ctr(self, *arguments: str) -> list[str]:
         return [self.binaries.path("ctr"), f"--address={self.socket}", f"--namespace={NAMESPACE}", *arguments]
 
-    def images(self) -> set[str]:
-        return set(processes.run(*self._ctr("images", "ls", "-q")).split())
+    def images(self) -> dict[str, str]:
+        """The digest of each image by its name."""
+        lines = processes.run(*self._ctr("images", "ls")).splitlines()[1:]
+        return {name: digest for name, _, digest in (line.split()[:3] for line in lines)}
+
+    def has_user_containers(self) -> bool:
+        """Whether containers are here that are not the cluster's own."""
+        foreign = 'labels."io.kubernetes.pod.namespace"!=kube-system'
+        return bool(processes.run(*self._ctr("containers", "ls", "-q", foreign)).split())
 
     def blobs(self) -> set[str]:
         return set(processes.run(*self._ctr("content", "ls", "-q")).split())
@@ -71,12 +77,13 @@ class Store:
         if ctr.returncode:
             raise ClusterError(f"containerd refused {name}: {said.strip()}")
 
-    def forget_older(self, name: str) -> None:
-        """Remove other tags of the same repository."""
-        repository = name.rpartition(":")[0]
-        older = [image for image in self.images() if image.rpartition(":")[0] == repository and image != name]
-        if older:
-            processes.run(*self._ctr("images", "rm", "--sync", *older))
+    def forget(self, names: list[str]) -> None:
+        """Remove images and what only they held, Kubernetes' own names of them (``sha256:...``) too."""
+        there = self.images()
+        tagged = {digest for name, digest in there.items() if name not in names and not name.startswith("sha256:")}
+        bare = [name for name, digest in there.items() if name.startswith("sha256:") and digest not in tagged]
+        if gone := [*names, *bare]:
+            processes.run(*self._ctr("images", "rm", "--sync", *gone))
 
 
 def seed_directory() -> Path:
@@ -128,46 +135,3 @@ def clone_seed(node: Node) -> None:
         copy.rename(database)
     target.rmdir()
     part.rename(target)
-
-
-def layout_of(name: str, say: Callable[[str], None]) -> Layout:
-    """The image as files, taken from buildah's storage. Blobs that are there already are not written again.
-
-    Raises:
-        ClusterError: buildah has no such image.
-    """
-    layout = Layout(cache_directory() / "oci")
-    layout.directory.mkdir(parents=True, exist_ok=True)
-    say(f"exporting {name}")
-    # Uncompressed, as containers-storage knows its layers: those that the layout has are not read again.
-    copy = ("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers")
-    processes.run(*copy, f"containers-storage:{name}", f"oci:{layout.directory}:{name}")
-    return layout
-
-
-def load(names: list[str], binaries: Binaries, running: list[Node], say: Callable[[str], None]) -> None:
-    """Bring images into the seed and into every running node."""
-    stores = {node.name: Store(binaries, node.socket) for node in running}
-    with seed_store(binaries) as seed:
-        for name in names:
-            have = {where: name in store.images() for where, store in {"seed": seed, **stores}.items()}
-            if all(have.values()):
-                say(f"{name} is there")
-                continue
-            layout = layout_of(name, say)
-            for where, store in {"seed": seed, **stores}.items():
-                if not have[where]:
-                    say(f"loading {name} into {where}")
-                    store.load(layout, name)
-                    store.forget_older(name)
-            share_blobs(layout)
-
-
-def share_blobs(layout: Layout) -> None:
-    """Let the layout's blobs be the seed's, so that the same gigabytes are not on the disk twice."""
-    content = seed_directory() / "io.containerd.content.v1.content" / "blobs" / "sha256"
-    for blob in (layout.directory / "blobs" / "sha256").iterdir():
-        twin = content / blob.name
-        if twin.exists() and not twin.samefile(blob):
-            blob.unlink()
-            blob.hardlink_to(twin)

@@ -1,19 +1,16 @@
 """The cluster as a whole: up, down, status, and the failures that one may cause on purpose."""
 
 import errno
-import fcntl
 import json
-import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from leyden_cluster import binaries as built
-from leyden_cluster import images, mounts, network, node, prerequisites, processes
+from leyden_cluster import distribution, images, mounts, network, node, prerequisites, processes, s3, state
 from leyden_cluster.control_plane import ControlPlane
 from leyden_cluster.processes import Component
 from leyden_cluster.settings import (
@@ -34,6 +31,7 @@ from leyden_cluster.settings import (
 
 Say = Callable[[str], None]
 READY_SECONDS = 120.0
+GONE_SECONDS = 10.0
 NEEDED_GIGABYTES = 2
 
 
@@ -67,55 +65,60 @@ def running_nodes() -> list[Node]:
     return [each for each in present_nodes() if processes.is_running(node.components(each, control)[0].record)]
 
 
-@contextmanager
-def locked() -> Iterator[None]:
-    """Only one command changes the cluster at a time; a second one waits."""
-    state_directory().mkdir(parents=True, exist_ok=True)
-    with Path(f"{state_directory()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def components(control: ControlPlane) -> list[Component]:
+    """Every process of the cluster as it was asked for."""
+    found = [control.etcd(), control.apiserver(), control.controller_manager(), control.scheduler()]
+    for each in present_nodes():
+        found += node.components(each, control)
+    return found + ([s3.component(control.binaries)] if s3.credentials().exists() else [])
 
 
-def up(count: int, s3: bool, say: Say) -> None:
+def up(count: int, with_s3: bool, say: Say) -> None:
     """Start the cluster, or repair and complete the one that runs."""
     prerequisites.check()
-    _check_disk()
+    state.check_folder()
     built.build(say)
-    with locked():
+    with state.locked():
+        state.claim()
+        _check_disk()
         control = plane()
-        _check_ports(control)
+        store = s3.component(control.binaries) if with_s3 or s3.credentials().exists() else None
+        _check_ports(control, store)
         images.ensure_addons(built.binaries())
         nodes = sorted({*present_nodes(), *all_nodes()[:count]}, key=lambda each: each.number)
         say("network")
         network.set_up(nodes)
+        for each in nodes:
+            network.partition(each, heal=True)
         say("control plane")
         control.issue_certificates()
         for each in nodes:
             node.configure(each, control)
             images.clone_seed(each)
         _start_control_plane(control, nodes)
-        if s3:
-            _start_s3(control)
+        if store:
+            processes.start(store)
         _start_nodes(nodes, control)
         say("waiting for the nodes")
         _await_nodes(control, nodes)
+        _check_alive(components(control))
         say("DNS, volumes and metrics")
         _apply_addons(control)
 
 
 def _check_disk() -> None:
-    state_directory().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(state_directory()).free / 10**9
     if free < NEEDED_GIGABYTES:
         raise ClusterError(f"{state_directory()} has {free:.1f} GB free; a cluster needs {NEEDED_GIGABYTES} GB.")
 
 
-def _check_ports(control: ControlPlane) -> None:
+def _check_ports(control: ControlPlane, store: Component | None) -> None:
     """A port that another program holds is named before anything starts."""
     for component, address, port in (
         (control.etcd(), "127.0.0.1", control.etcd_port),
         (control.etcd(), "127.0.0.1", control.etcd_peer_port),
         (control.apiserver(), control.address, control.port),
+        *([(store, HOST_ADDRESS, S3_PORT)] if store else []),
     ):
         if processes.is_running(component.record):
             continue
@@ -180,6 +183,13 @@ def _await_nodes(control: ControlPlane, nodes: list[Node]) -> None:
         time.sleep(0.3)
 
 
+def _check_alive(started: list[Component]) -> None:
+    """What ended by itself is named, with the end of its log."""
+    if dead := [component for component in started if not processes.is_running(component.record)]:
+        tails = "\n".join(f"{component.name} ended:\n{processes.log_tail(component)}" for component in dead)
+        raise ClusterError(tails)
+
+
 def ready_nodes(control: ControlPlane) -> set[str]:
     """Names of the nodes that the API server calls ready."""
     listed = json.loads(kubectl(control, "get", "nodes", "-o", "json"))["items"]
@@ -205,33 +215,16 @@ def _apply_addons(control: ControlPlane) -> None:
         kubectl(control, "-n", "kube-system", "rollout", "status", f"deployment/{deployment}", "--timeout=90s")
 
 
-def s3_file() -> Path:
-    return state_directory() / "s3.json"
-
-
-def _start_s3(control: ControlPlane) -> None:
-    folder = state_directory() / "s3"
-    folder.mkdir(exist_ok=True)
-    if not s3_file().exists():
-        endpoint = f"http://{HOST_ADDRESS}:{S3_PORT}"
-        s3_file().touch(mode=0o600)
-        s3_file().write_text(json.dumps({"endpoint": endpoint, "access": "leyden", "secret": secrets.token_hex(16)}))
-    keys = json.loads(s3_file().read_text())
-    options = (f"--port={HOST_ADDRESS}:{S3_PORT}", f"--access={keys['access']}", f"--secret={keys['secret']}")
-    command = (str(control.binaries / "versitygw"), *options, "posix", str(folder))
-    processes.start(Component("s3", command, state_directory()))
-
-
 def down(say: Say) -> None:
     """Remove every process, mount, cgroup, network namespace, link and rule that was made, and the state folder.
 
     Raises:
-        ClusterError: something is left.
+        ClusterError: the folder is no cluster's, or something is left.
     """
-    with locked():
-        records = sorted((state_directory() / "run").glob("*.json"))
+    with state.locked():
+        state.check_folder()
         say("processes")
-        for record in records:
+        for record in sorted((state_directory() / "run").glob("*.json")):
             processes.stop(record, force=True)
         for each in all_nodes():
             for _ in range(2):
@@ -241,10 +234,17 @@ def down(say: Say) -> None:
         for each in all_nodes():
             node.remove_cgroups(each)
         network.tear_down()
-        shutil.rmtree(state_directory())
-    Path(f"{state_directory()}.lock").unlink(missing_ok=True)
-    if left := leftovers():
-        raise ClusterError(f"Left behind: {'; '.join(left)}.")
+        state.release()
+        _await_nothing_left()
+
+
+def _await_nothing_left() -> None:
+    """A process that was killed takes a moment to leave the process table."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while left := leftovers():
+        if time.monotonic() > deadline:
+            raise ClusterError(f"Left behind: {'; '.join(left)}.")
+        time.sleep(0.1)
 
 
 def leftovers() -> list[str]:
@@ -257,23 +257,43 @@ def leftovers() -> list[str]:
 
 def stop_node(each: Node) -> None:
     """Shut a node down in order: its pods get SIGTERM."""
+    _check_present(each)
     node.stop(each, plane())
 
 
 def start_node(each: Node) -> None:
-    """Bring a node back."""
-    if each not in present_nodes():
-        raise ClusterError(f"{each.name} is not part of the cluster; `up --nodes {each.number}` adds it.")
-    control = plane()
+    """Bring a node back, its cable plugged in. Other nodes stay as they are."""
+    _check_present(each)
     network.set_up(present_nodes())
+    network.partition(each, heal=True)
     node.make_cgroups(each)
-    node.start(each, control)
+    node.start(each, plane())
 
 
 def kill_node(each: Node) -> None:
     """Let a node lose its power: everything in it is gone at once, and nobody is told."""
+    _check_present(each)
     node.kill(each, plane())
     mounts.unmount_under(each.directory)
+
+
+def partition(each: Node, heal: bool) -> None:
+    """Pull a node's network cable, or plug it in again."""
+    _check_present(each)
+    network.partition(each, heal)
+
+
+def _check_present(each: Node) -> None:
+    if each not in present_nodes():
+        raise ClusterError(f"{each.name} is not part of the cluster; `up --nodes {each.number}` adds it.")
+
+
+def load(names: list[str], say: Say) -> None:
+    """Bring images into the seed and every node."""
+    with state.locked():
+        if not present_nodes():
+            raise ClusterError("The cluster is not up: run `python3 -m leyden_cluster up`.")
+        distribution.load(names, plane(), running_nodes(), present_nodes(), say)
 
 
 def status() -> dict[str, object]:
@@ -281,10 +301,7 @@ def status() -> dict[str, object]:
     if not state_directory().exists() or not present_nodes():
         return {"up": False, "components": {}, "nodes": {}}
     control = plane()
-    components = [control.etcd(), control.apiserver(), control.controller_manager(), control.scheduler()]
-    for each in present_nodes():
-        components += node.components(each, control)
-    running = {component.name: processes.is_running(component.record) for component in components}
+    running = {component.name: processes.is_running(component.record) for component in components(control)}
     ready = ready_nodes(control) if running["kube-apiserver"] else set()
     nodes = {each.name: "Ready" if each.name in ready else "NotReady" for each in present_nodes()}
     return {"up": all(running.values()), "components": running, "nodes": nodes, "bridge": BRIDGE}

@@ -9,7 +9,7 @@ FORWARD_RULE = ("FORWARD", "-i", BRIDGE, "-o", BRIDGE, "-m", "comment", "--comme
 
 
 def set_up(nodes: list[Node]) -> None:
-    """Bridge, namespaces, cables and routes of these nodes. What is there already stays as it is."""
+    """Bridge, namespaces, cables and routes of these nodes. What is there stays as it is, a pulled cable too."""
     _bridge()
     for node in nodes:
         _namespace(node)
@@ -23,7 +23,7 @@ def set_up(nodes: list[Node]) -> None:
 def _bridge() -> None:
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
         run("ip", "link", "add", BRIDGE, "type", "bridge")
-        run("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", BRIDGE)
+    run("ip", "address", "replace", f"{HOST_ADDRESS}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     if not succeeds("iptables", "-C", *FORWARD_RULE):
@@ -36,8 +36,9 @@ def _namespace(node: Node) -> None:
         run("ip", "-n", node.namespace, "link", "set", "lo", "up")
     if not Path(f"/sys/class/net/{node.link}").exists():
         run("ip", "link", "add", node.link, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
-        run("ip", "-n", node.namespace, "address", "add", f"{node.address}/24", "dev", "eth0")
-    run("ip", "link", "set", node.link, "master", BRIDGE, "up")
+        run("ip", "link", "set", node.link, "up")
+    run("ip", "link", "set", node.link, "master", BRIDGE)
+    run("ip", "-n", node.namespace, "address", "replace", f"{node.address}/24", "dev", "eth0")
     run("ip", "-n", node.namespace, "link", "set", "eth0", "up")
     run("ip", "-n", node.namespace, "route", "replace", "default", "via", HOST_ADDRESS)
     run("nsenter", f"--net=/var/run/netns/{node.namespace}", "sysctl", "-qw", "net.ipv4.ip_forward=1")

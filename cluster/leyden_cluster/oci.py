@@ -58,6 +58,27 @@ class Layout:
             index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}
             _add(archive, "index.json", json.dumps(index).encode())
 
+    def missing_bytes(self, name: str, present: Collection[str]) -> int:
+        """Size of the blobs of an image that a store with the ``present`` ones lacks."""
+        return sum(self.blob(digest).stat().st_size for digest in self.digests(name) if digest not in present)
+
+    def names(self) -> set[str]:
+        index = self.directory / "index.json"
+        entries = json.loads(index.read_text())["manifests"] if index.exists() else []
+        return {entry.get("annotations", {}).get(REF_NAME, "") for entry in entries}
+
+    def keep(self, names: Collection[str]) -> None:
+        """Remove all other images, and the blobs that no image needs."""
+        kept = self.names() & set(names)
+        needed = {self.blob(digest).name for name in kept for digest in self.digests(name)}
+        index = {"schemaVersion": 2, "manifests": [self.manifest(name) for name in sorted(kept)]}
+        part = self.directory / "index.part"
+        part.write_text(json.dumps(index))
+        part.rename(self.directory / "index.json")
+        for blob in (self.directory / "blobs" / "sha256").iterdir():
+            if blob.name not in needed:
+                blob.unlink()
+
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)

@@ -68,14 +68,19 @@ def _builtin(name: str) -> bool:
     return True
 
 
+def require_root() -> None:
+    """Refuses everybody else in one sentence."""
+    if os.geteuid() != 0:
+        raise ClusterError("The local cluster makes network namespaces, which needs root: run it with sudo.")
+
+
 def check() -> str:
     """Says that the cluster can be started here.
 
     Raises:
         ClusterError: what is missing, in one sentence, with the command that gets it.
     """
-    if os.geteuid() != 0:
-        raise ClusterError("The local cluster makes network namespaces, which needs root: run it with sudo.")
+    require_root()
     if missing := missing_packages():
         raise ClusterError(
             f"Debian packages are missing: {' '.join(missing)}. "

@@ -30,7 +30,7 @@ class Component:
 
     @property
     def record(self) -> Path:
-        """Holds pid and start time: a pid that was given to another process since is never mistaken for ours."""
+        """Holds pid, start time and boot: a pid that was given to another process since is never mistaken for ours."""
         return self.home / "run" / f"{self.name}.json"
 
 
@@ -74,7 +74,15 @@ def start(component: Component) -> None:
             env=env,
             start_new_session=True,
         )
-    component.record.write_text(json.dumps({"pid": process.pid, "started": started_at(process.pid)}))
+    entry = {"pid": process.pid, "started": started_at(process.pid), "boot": boot_id()}
+    part = component.record.with_suffix(".part")
+    part.write_text(json.dumps(entry))
+    part.rename(component.record)
+
+
+def boot_id() -> str:
+    """Changes when the machine starts: pids and start times of before mean nothing after."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def started_at(pid: int) -> int | None:
@@ -92,7 +100,7 @@ def recorded_pid(record: Path) -> int | None:
         entry = json.loads(record.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    alive = entry["started"] is not None and started_at(entry["pid"]) == entry["started"]
+    alive = entry["boot"] == boot_id() and started_at(entry["pid"]) == entry["started"] is not None
     return int(entry["pid"]) if alive else None
 
 

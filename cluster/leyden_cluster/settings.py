@@ -20,6 +20,8 @@ API_PORT = 6443
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
 S3_PORT = 7070
+OWNER = Path("/run/leyden-cluster")
+"""The lock of every command that changes a cluster; its content is the state folder of the one that is up."""
 ADDONS_IMAGE = "localhost/leyden-cluster/addons:1"
 """pause, CoreDNS, metrics-server and the volume provisioner in one image."""
 
@@ -34,7 +36,7 @@ def cache_directory() -> Path:
 
 def state_directory() -> Path:
     """``$LEYDEN_CLUSTER_STATE``, default ``/var/lib/leyden-cluster``: what ``down`` removes."""
-    return Path(os.environ.get("LEYDEN_CLUSTER_STATE") or "/var/lib/leyden-cluster")
+    return Path(os.environ.get("LEYDEN_CLUSTER_STATE") or "/var/lib/leyden-cluster").resolve()
 
 
 @dataclass(frozen=True)
