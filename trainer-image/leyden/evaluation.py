@@ -62,14 +62,14 @@ class EvaluationLoop:
 
     def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[list[Any]]]:
         """Run over all loaders. Returns the metrics by loader and, if kept, the steps' outputs by loader."""
-        trainer, stage = self.trainer, self.stage
+        trainer = self.trainer
         logs = trainer.logs = Logs(trainer.scope, trainer.strategy)
-        with _evaluating(self.module, trainer, stage):
+        with _evaluating(self.module, trainer, self.stage):
             self.on_start()
             self.on_epoch_start()
             outputs = [self._run_loader(index, source, keep_outputs) for index, source in enumerate(self.sources)]
             self.on_epoch_end()
-            names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped, label=stage.short)
+            names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped)
             self.on_end()
         return self._by_loader(names), outputs
 

@@ -1,0 +1,146 @@
+"""The frame around every run: connect, set up, run, tear down; and where an evaluation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from leyden import fitting
+from leyden.construction import in_order
+from leyden.data import LightningDataModule
+from leyden.errors import MisconfigurationError, bad_value
+from leyden.evaluation import PREDICT, EvaluationLoop, Stage
+from leyden.hooks import HookTable, overrides
+from leyden.module import LightningModule
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+@contextmanager
+def running(trainer: Trainer, module: Any, datamodule: Any, stage: str) -> Iterator[None]:
+    """One run of a stage; an exception passes through ``on_exception`` first."""
+    if not isinstance(module, LightningModule):
+        raise bad_value("model", type(module).__qualname__, "a LightningModule")
+    if datamodule is not None and not isinstance(datamodule, LightningDataModule):
+        raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
+    trainer.model, trainer.datamodule, trainer.stage = module, datamodule, stage
+    trainer.fitting = stage == "fit"
+    module.trainer = trainer
+    if datamodule is not None:
+        datamodule.trainer = trainer
+    trainer.strategy.connect()
+    try:
+        _set_up(trainer, module, datamodule, stage)
+        yield
+        trainer.fitting = False
+        _tear_down(trainer, module, datamodule, stage)
+        _finish_loggers(trainer, "success")
+    except BaseException as error:
+        _finish_loggers(trainer, "failed")
+        if datamodule is not None:
+            datamodule.on_exception(error)
+        if hasattr(trainer, "hooks"):
+            trainer.hooks.on_exception(error)
+        raise
+    finally:
+        trainer.fitting = False
+        trainer.scope.leave_batch()
+        trainer.strategy.disconnect()
+
+
+def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
+    if stage == "fit":
+        _attach_module_callbacks(trainer, module)
+    for owner in (data, module):
+        if owner is not None and trainer.local_rank == 0:
+            owner.prepare_data()
+    trainer.strategy.barrier()
+    if data is not None:
+        data.setup(stage)
+    for callback in trainer.callbacks:
+        callback.setup(trainer, module, stage)
+    module.setup(stage)
+    module.configure_model()
+    module.to(trainer.strategy.device)
+    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
+    trainer.transfer = _transfer(module, data, trainer.strategy.device)
+
+
+def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> None:
+    """Those of the module take the place of the Trainer's of the same class."""
+    given = module.configure_callbacks()
+    own = list(given) if isinstance(given, (list, tuple)) else [given]
+    kinds = {type(callback) for callback in own}
+    trainer.callbacks = in_order([c for c in trainer.callbacks if type(c) not in kinds] + own)
+
+
+def _transfer(
+    module: LightningModule, data: LightningDataModule | None, device: torch.device
+) -> Callable[[Any, int], Any]:
+    """How a batch gets to the device: each hook is the data module's where it overrides it, else the module's."""
+    owners = {name: data if data is not None and overrides(data, name) else module for name in TRANSFER_HOOKS}
+    if device.type == "cpu" and not any(overrides(owner, name) for name, owner in owners.items()):
+        return lambda batch, dataloader_idx: batch
+    before, move, after = (getattr(owner, name) for name, owner in owners.items())
+
+    def transfer(batch: Any, dataloader_idx: int) -> Any:
+        batch = before(batch, dataloader_idx)
+        batch = move(batch, device, dataloader_idx)
+        return after(batch, dataloader_idx)
+
+    return transfer
+
+
+def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
+    if data is not None:
+        data.teardown(stage)
+    for callback in trainer.callbacks:
+        callback.teardown(trainer, module, stage)
+    module.teardown(stage)
+
+
+def _finish_loggers(trainer: Trainer, status: str) -> None:
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        logger.finalize(status)
+
+
+@contextmanager
+def evaluation(
+    trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
+) -> Iterator[EvaluationLoop]:
+    """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
+    path = checkpoint_path(trainer, ckpt_path)
+    module = model if model is not None else trainer.model
+    data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
+    kept, metrics = trainer.run_state, trainer.epoch_metrics
+    trainer.reset()
+    trainer.run_state, trainer.epoch_metrics = kept, metrics
+    with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name):
+        if path is not None:
+            fitting.load_weights(trainer, path)
+        loop = EvaluationLoop(trainer, stage, trainer.sources(loaders, stage.short))
+        if stage is not PREDICT and not overrides(trainer.lightning_module, stage.step):
+            raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
+        if not loop.sources:
+            raise MisconfigurationError(f"there is nothing to run: give dataloaders or a {stage.short}_dataloader()")
+        yield loop
+
+
+def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Path | None:
+    """``"best"`` and ``"last"`` as the callbacks know them; other paths as they are."""
+    if given not in ("best", "last"):
+        return Path(given) if given is not None else None
+    found = [getattr(callback, f"{given}_model_path") for callback in trainer.checkpoint_callbacks]
+    if given == "best":
+        found = found[:1]
+    path = next((path for path in found if path), None)
+    if path is None:
+        raise bad_value("ckpt_path", given, "a path here: no ModelCheckpoint has saved such a file")
+    return Path(path)

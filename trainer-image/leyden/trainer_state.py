@@ -1,0 +1,222 @@
+"""What a Trainer holds during a run, and what hooks read from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint
+from leyden.data import LightningDataModule
+from leyden.elastic import Agreement, RankDirectory
+from leyden.errors import MisconfigurationError
+from leyden.hooks import HookTable
+from leyden.loaders import Source
+from leyden.loggers import Logger
+from leyden.logs import Logs, Scope
+from leyden.module import LightningModule
+from leyden.optim import LRSchedulerConfig, ManualOptimizer
+from leyden.precision import Precision
+from leyden.run_state import RunState
+from leyden.settings import Settings
+from leyden.strategies import Strategy
+
+if TYPE_CHECKING:
+    from leyden.training import TrainingLoop
+
+
+class TrainerState:
+    """A run's parts and counters, and Lightning's properties of them."""
+
+    settings: Settings
+    strategy: Strategy
+    precision_plugin: Precision
+    callbacks: list[Callback]
+    loggers: list[Logger]
+    rank_directory: RankDirectory | None
+    """What this process shares with its agent, from its first ``fit`` on."""
+
+    hooks: HookTable
+    transfer: Callable[[Any, int], Any]
+    """A batch and its loader's number to the batch on the run's device."""
+
+    def reset(self) -> None:
+        """As before the first run."""
+        self.run_state = RunState()
+        self.scope = Scope()
+        self.logs = Logs(self.scope, self.strategy)
+        self.should_stop = False
+        self.sanity_checking = False
+        self.validating = False
+        self.fitting = False
+        self.is_last_batch = False
+        self.stage: str | None = None
+        self.datamodule: LightningDataModule | None = None
+        self.optimizers: list[Optimizer] = []
+        self.manual_optimizers: list[ManualOptimizer] = []
+        self.lr_scheduler_configs: list[LRSchedulerConfig] = []
+        self.num_training_batches: float = 0
+        self.resumed: dict[str, Any] = {}
+        self.given_train_loaders: Any = None
+        self.training_source: Source | None = None
+        self.forward_inputs: list[Any] = []
+        self.training_loop: TrainingLoop | None = None
+        self.agreement: Agreement | None = None
+        self.model: LightningModule | None = None
+        self.epoch_metrics: dict[str, Tensor] = {}
+        self._logged_metrics: dict[str, float] = {}
+        self._progress_names: set[str] = set()
+
+    @property
+    def lightning_module(self) -> LightningModule:
+        """The module of the run."""
+        if self.model is None:
+            raise MisconfigurationError("the Trainer has no module yet: call fit(module) first")
+        return self.model
+
+    @property
+    def current_epoch(self) -> int:
+        """The running epoch, from 0; after training, the number of epochs done."""
+        return self.run_state.epoch + (self.run_state.epoch_done and not self.fitting)
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken, over all optimizers."""
+        return self.run_state.global_step
+
+    @property
+    def max_epochs(self) -> int:
+        return self.settings.max_epochs
+
+    @property
+    def max_steps(self) -> int:
+        return self.settings.max_steps
+
+    @property
+    def default_root_dir(self) -> Path:
+        return self.settings.default_root_dir
+
+    @property
+    def accumulate_grad_batches(self) -> int:
+        return self.settings.accumulate_grad_batches
+
+    @property
+    def precision(self) -> str:
+        return self.precision_plugin.name
+
+    @property
+    def global_rank(self) -> int:
+        return self.strategy.world.global_rank
+
+    @property
+    def local_rank(self) -> int:
+        return self.strategy.world.local_rank
+
+    @property
+    def world_size(self) -> int:
+        return self.strategy.world.world_size
+
+    @property
+    def is_global_zero(self) -> bool:
+        return self.strategy.world.global_rank == 0
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first logger."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The first logger's directory."""
+        return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """All metrics logged so far, by name, newest values."""
+        for name, value in self.logs.latest().items():
+            self.epoch_metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
+        return self.epoch_metrics
+
+    @property
+    def logged_metrics(self) -> dict[str, float]:
+        """What the loggers were given last, by name."""
+        return self._logged_metrics
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """What was logged with ``prog_bar=True``."""
+        names = self._progress_names | self.logs.progress_bar_names()
+        return {name: float(value) for name, value in self.callback_metrics.items() if name in names}
+
+    @property
+    def checkpoint_callbacks(self) -> list[ModelCheckpoint]:
+        return [callback for callback in self.callbacks if isinstance(callback, ModelCheckpoint)]
+
+    @property
+    def checkpoint_callback(self) -> ModelCheckpoint | None:
+        return next(iter(self.checkpoint_callbacks), None)
+
+    @property
+    def early_stopping_callback(self) -> EarlyStopping | None:
+        return next((callback for callback in self.callbacks if isinstance(callback, EarlyStopping)), None)
+
+    @property
+    def checkpoint_directory(self) -> CheckpointDirectory | None:
+        """The callback that commits checkpoint directories, if there is one."""
+        return next((callback for callback in self.callbacks if isinstance(callback, CheckpointDirectory)), None)
+
+    @property
+    def steps_left(self) -> float:
+        """Optimizer steps until the run ends; infinite where nothing limits it."""
+        state = self.run_state
+        by_steps = math.inf if self.max_steps == -1 else self.max_steps - state.global_step
+        if self.max_epochs == -1:
+            return by_steps
+        whole = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
+        left = math.ceil((self.num_training_batches - state.batch_idx) / self.accumulate_grad_batches)
+        return min(by_steps, left + whole * (self.max_epochs - state.epoch - 1))
+
+    @property
+    def samples_per_step(self) -> int | None:
+        """Samples that all ranks take in an optimizer step, where the loader is Leyden's to know."""
+        batches = self.training_source.batches if self.training_source is not None else None
+        if batches is None:
+            return None
+        return batches.batch_size * batches.place.world_size * self.accumulate_grad_batches
+
+    # What was logged.
+
+    def take_epoch_metrics(self, logs: Logs, step: int) -> dict[str, float]:
+        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation."""
+        self._progress_names |= logs.progress_bar_names()
+        self.epoch_metrics.update(self.callback_metrics)
+        callbacks, loggers = logs.finish_epoch()
+        if self.sanity_checking:
+            return {}
+        self.epoch_metrics.update({name: torch.tensor(value) for name, value in callbacks.items()})
+        self.send_to_loggers(loggers, step)
+        return loggers
+
+    def log_step(self, logs: Logs) -> None:
+        """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
+        every = self.settings.log_every_n_steps
+        if every and self.run_state.batches_stepped % every == 0:
+            values = {name: float(value) for name, value in logs.step_values().items()}
+            self.send_to_loggers(values, self.run_state.batches_stepped - 1)
+
+    def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
+        """Give metrics to all loggers; a metric named ``step`` replaces the step."""
+        if not metrics:
+            return
+        self._logged_metrics.update(metrics)
+        if not self.is_global_zero:
+            return
+        values = {"epoch": float(self.run_state.epoch), **metrics}
+        axis = int(values.pop("step", step))
+        for logger in self.loggers:
+            logger.log_metrics(values, axis)
