@@ -3,6 +3,9 @@
 FINISHED = 0
 """Training ended by its own rules."""
 
+BAD_CHECKPOINT = 65
+"""The checkpoint itself cannot be served: another one may be (``EX_DATAERR`` of sysexits.h)."""
+
 STOPPED = 75
 """A checkpoint is committed and the process stopped because it was asked to (``EX_TEMPFAIL`` of sysexits.h)."""
 

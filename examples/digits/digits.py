@@ -10,7 +10,6 @@ import argparse
 import json
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -76,6 +75,9 @@ class DigitsData(L.LightningDataModule):
         self.batch_size = batch_size
 
     def setup(self, stage: str) -> None:
+        # Here and not above: whoever serves the module needs its code, but neither the data nor where it comes from.
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
         images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1)[order] / 16

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from leyden_contract import exit_codes
 from leyden_server.errors import CannotServe
 from leyden_server.serve import serve
 from leyden_server.settings import PORT, from_environment
@@ -30,7 +29,7 @@ def main(
         serve(from_environment(os.environ, path), host, port)
     except CannotServe as error:
         tell(str(error))
-        sys.exit(exit_codes.MISCONFIGURED)
+        sys.exit(error.exit_code)
 
 
 def tell(message: str) -> None:

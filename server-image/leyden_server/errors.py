@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from leyden_contract import exit_codes
+
 
 class CannotServe(Exception):
     """The server cannot start, and starting it again would not help.
@@ -15,8 +17,16 @@ class CannotServe(Exception):
         super().__init__(message)
         self.reason = reason
 
+    exit_code = exit_codes.MISCONFIGURED
+
     def __str__(self) -> str:
         return f"{self.reason}: {super().__str__()}"
+
+
+class BadCheckpoint(CannotServe):
+    """The checkpoint is to blame: it is missing, damaged, or another one than was asked for."""
+
+    exit_code = exit_codes.BAD_CHECKPOINT
 
 
 class BadRequest(Exception):

@@ -11,7 +11,7 @@ from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
 from leyden_contract.manifest import Manifest, complete_steps, step_directory
-from leyden_server.errors import CannotServe
+from leyden_server.errors import BadCheckpoint, CannotServe
 from leyden_server.settings import ServerSettings
 
 CODE_DIRECTORIES = ("", "/workspace")
@@ -59,7 +59,7 @@ def _choose(settings: ServerSettings) -> Path:
         return path / step_directory(settings.step)
     wanted = "a checkpoint" if settings.step is None else f"the checkpoint of step {settings.step}"
     have = f"it holds steps {', '.join(map(str, steps))}" if steps else "it holds none"
-    raise CannotServe("CheckpointNotFound", f"{path} does not hold {wanted}; {have}")
+    raise BadCheckpoint("CheckpointNotFound", f"{path} does not hold {wanted}; {have}")
 
 
 def _verified(path: Path, digest: str | None) -> store.Stored:
@@ -67,9 +67,9 @@ def _verified(path: Path, digest: str | None) -> store.Stored:
         stored = store.inspect(path)
         store.verify(stored)
     except LeydenError as error:
-        raise CannotServe(error.reason, str(error)) from error
+        raise BadCheckpoint(error.reason, str(error)) from error
     if digest is not None and stored.digest != digest:
-        raise CannotServe("DigestMismatch", f"{path.name} has digest {stored.digest} instead of {digest}")
+        raise BadCheckpoint("DigestMismatch", f"{path.name} has digest {stored.digest} instead of {digest}")
     return stored
 
 

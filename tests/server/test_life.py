@@ -12,13 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from leyden_contract import exit_codes
 from leyden_contract.manifest import complete_steps, step_directory
 from server.conftest import environment, running
 
 IMAGE = [[[0.0] * 8 for _ in range(8)]]
 
 
-def refused(path: Path, log: Path, **env: str) -> str:
+def refused(path: Path, log: Path, code: int = exit_codes.BAD_CHECKPOINT, **env: str) -> str:
     """What a server that must not start leaves in the termination log."""
     log.write_text("")
     ran = subprocess.run(
@@ -29,7 +30,7 @@ def refused(path: Path, log: Path, **env: str) -> str:
         timeout=60,
         check=False,
     )
-    assert ran.returncode == 78, ran.stderr
+    assert ran.returncode == code, ran.stderr
     assert "Traceback" not in ran.stderr and log.read_text() in ran.stderr
     return log.read_text()
 
@@ -53,17 +54,19 @@ def test_a_flipped_byte_is_noticed_before_the_file_is_loaded(copied: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "env, said",
+    "env, code, said",
     [
-        pytest.param({"LEYDEN_MODEL_DIGEST": "sha256:0"}, "DigestMismatch", id="another-digest"),
-        pytest.param({"LEYDEN_MODEL_STEP": "999999"}, "CheckpointNotFound", id="no-such-step"),
-        pytest.param({"LEYDEN_MODEL_STEP": "x"}, "BadSettings: step='x'", id="a-step-that-is-no-number"),
-        pytest.param({"LEYDEN_SERVER": "{"}, "BadSettings: LEYDEN_SERVER is not JSON", id="settings-no-json"),
-        pytest.param({"LEYDEN_SERVER": '{"workers": 0}'}, "BadSettings: workers", id="no-workers"),
+        pytest.param({"LEYDEN_MODEL_DIGEST": "sha256:0"}, 65, "DigestMismatch", id="another-digest"),
+        pytest.param({"LEYDEN_MODEL_STEP": "999999"}, 65, "CheckpointNotFound", id="no-such-step"),
+        pytest.param({"LEYDEN_MODEL_STEP": "x"}, 78, "BadSettings: step='x'", id="a-step-that-is-no-number"),
+        pytest.param({"LEYDEN_SERVER": "{"}, 78, "BadSettings: LEYDEN_SERVER is not JSON", id="settings-no-json"),
+        pytest.param({"LEYDEN_SERVER": '{"workers": 0}'}, 78, "BadSettings: workers", id="no-workers"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence(checkpoints: Path, tmp_path: Path, env: dict[str, str], said: str) -> None:
-    assert said in refused(checkpoints, tmp_path / "log", **env)
+def test_a_wrong_setting_is_one_sentence(
+    checkpoints: Path, tmp_path: Path, env: dict[str, str], code: int, said: str
+) -> None:
+    assert said in refused(checkpoints, tmp_path / "log", code, **env)
 
 
 def test_an_empty_directory_is_one_sentence(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_an_empty_directory_is_one_sentence(tmp_path: Path) -> None:
 def test_a_module_that_is_not_there_is_named(copied: Path, tmp_path: Path) -> None:
     manifest = newest(copied) / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "module": "digitz:LitDigits"}))
-    assert "ModuleNotFound: digitz" in refused(copied, tmp_path / "log")
+    assert "ModuleNotFound: digitz" in refused(copied, tmp_path / "log", exit_codes.MISCONFIGURED)
 
 
 @pytest.mark.slow

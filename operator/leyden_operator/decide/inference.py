@@ -63,7 +63,7 @@ class View:
         known = {item.digest: item for item in self.service.status.rejected}
         for pod in self.pods:
             digest = digest_of(pod)
-            if pod.exit_code == exit_codes.MISCONFIGURED and digest and digest not in known:
+            if pod.exit_code == exit_codes.BAD_CHECKPOINT and digest and digest not in known:
                 why = str(pod.end.get("message") or "the server refused it").strip()[-1024:]
                 step = int(pod.label(names.STEP) or 0)
                 known[digest] = Rejected(step=step, digest=digest, reason=why, at=pod.ended_at or self.now)
@@ -250,6 +250,10 @@ def _troubled(view: View) -> Finding | None:
             return truth("UpToDate", False, reasons.POD_REFUSED, f"pod {pod.name}: {problem}")
         if pod.unschedulable:
             return truth("UpToDate", False, reasons.UNSCHEDULABLE, f"pod {pod.name}: {pod.unschedulable}")
+        if pod.exit_code is not None and not pod.terminating:
+            said = str(pod.end.get("message") or pod.end.get("reason") or "").strip()[-900:]
+            message = f"pod {pod.name} ended with exit code {pod.exit_code}: {said}"
+            return truth("UpToDate", False, reasons.SERVER_FAILED, message)
     return _refused_by_quota(view)
 
 

@@ -101,7 +101,7 @@ def ready(pod: Json) -> bool:
 
 
 def server_pod(name: str, template: Json, works: bool) -> Json:
-    ended = {"exitCode": 78, "message": "sha256 of weights.pt differs", "finishedAt": START.isoformat()}
+    ended = {"exitCode": 65, "message": "sha256 of weights.pt differs", "finishedAt": START.isoformat()}
     status: Json = {"phase": "Running", "containerStatuses": [{"lastState": {"terminated": ended}}]}
     if works:
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
