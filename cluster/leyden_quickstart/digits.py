@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from leyden_quickstart.cluster import NAMESPACE, ROOT, Ground
@@ -33,7 +34,11 @@ def apply_job(ground: Ground, console: Console) -> str:
 def train(ground: Ground, console: Console) -> str:
     """The job succeeds, with live progress on the way, and its accuracy is what the example promises."""
     kubectl = ground.kubectl
-    job = _wait(kubectl, "trainingjob", JOB, _trained, TRAINING_SECONDS, lambda job: console.live(progress_line(job)))
+
+    def live(job: dict[str, Any]) -> None:
+        console.live(progress_line(job))
+
+    job = _wait(kubectl, "trainingjob", JOB, partial(_trained, kubectl), TRAINING_SECONDS, live)
     best = job["status"]["checkpoints"]["best"]
     accuracy = best["metrics"]["val_acc"]
     if accuracy < ENOUGH_ACCURACY:
@@ -44,12 +49,15 @@ def train(ground: Ground, console: Console) -> str:
     return f"val_acc {accuracy:.4f} at step {best['step']} ({nodes_of_workers(kubectl)})"
 
 
-def _trained(job: dict[str, Any]) -> bool:
+def _trained(kubectl: Kubectl, job: dict[str, Any]) -> bool:
     failed = condition(job, "Failed")
     if failed.get("status") == "True":
         first = job["status"].get("lastFailure", {})
         said = f" First failure: {first.get('reason')}: {first.get('message')}" if first else ""
-        raise StepFailed(f"The job failed: {failed['reason']}: {failed['message']}{said}")
+        raise StepFailed(
+            f"The job failed: {failed['reason']}: {failed['message']}{said}",
+            kubectl.shown("describe", "trainingjob", JOB),
+        )
     return is_true(job, "Succeeded")
 
 
@@ -144,16 +152,20 @@ def _wait(
 ) -> dict[str, Any]:
     """The object once it satisfies; its last conditions are in the error where it does not in time."""
     deadline = time.monotonic() + limit
+    thing: dict[str, Any] = {}
     while True:
-        thing = kubectl.get(kind, name)
         try:
+            thing = kubectl.get(kind, name)
+        except StepFailed as error:
+            # An API server that does not answer for a moment is no reason to give up a training run.
+            unreachable = error.reason
+        else:
+            unreachable = ""
             if thing and satisfied(thing):
                 return thing
-        except StepFailed as error:
-            raise StepFailed(error.reason, kubectl.shown("describe", kind, name)) from None
         if time.monotonic() > deadline:
             raise StepFailed(
-                f"{kind} {name} is not there after {seconds(limit)}: {_conditions(thing)}",
+                f"{kind} {name} is not there after {seconds(limit)}: {unreachable or _conditions(thing)}",
                 kubectl.shown("describe", kind, name),
             )
         live(thing)

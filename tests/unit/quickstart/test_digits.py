@@ -1,9 +1,14 @@
 """The quickstart's pictures and progress line."""
 
+from pathlib import Path
+
 import pytest
 
 from leyden_quickstart.console import StepFailed
 from leyden_quickstart.digits import Answer, _trained, picture, progress_line
+from leyden_quickstart.kubernetes import Kubectl
+
+KUBECTL = Kubectl("kubectl", Path("/kubeconfig"), "ns")
 
 
 def test_a_picture_shows_strokes_prediction_and_truth() -> None:
@@ -28,9 +33,9 @@ def test_a_failed_job_ends_the_wait_with_its_first_failure() -> None:
     condition = {"type": "Failed", "status": "True", "reason": "NotRetryable", "message": "Training cannot go on."}
     failure = {"reason": "ModuleNotFound", "message": "digitz"}
     with pytest.raises(StepFailed, match="ModuleNotFound: digitz"):
-        _trained({"status": {"conditions": [condition], "lastFailure": failure}})
+        _trained(KUBECTL, {"status": {"conditions": [condition], "lastFailure": failure}})
 
 
 def test_a_job_that_waits_for_something_is_not_given_up() -> None:
     condition = {"type": "Accepted", "status": "False", "reason": "PersistentVolumeClaimNotFound", "message": "x"}
-    assert not _trained({"status": {"conditions": [condition]}})
+    assert not _trained(KUBECTL, {"status": {"conditions": [condition]}})
