@@ -108,6 +108,8 @@ def main() -> None:
         runs["lightning"] = framework(lightning, 0, enable_model_summary=False)
         runs["lightning, 10 logs"] = framework(lightning, 10, enable_model_summary=False)
         packages.append("lightning")
+    else:
+        print("lightning is not installed here, so it is not measured")
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds + 1):
         for name, run in runs.items():
