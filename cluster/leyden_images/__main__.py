@@ -28,11 +28,17 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("names", help="print the image names as JSON").add_argument("--json", action="store_true")
     push = commands.add_parser("push", help="send the images to a registry")
     push.add_argument("registry", help="such as registry.example.com/leyden")
-    commands.add_parser("clean", help="remove images whose inputs changed since")
+    commands.add_parser("clean", help="remove older images than the current and the one before, and unnamed ones")
     commands.add_parser("venv", help="make the development environment and print its path")
     for command in (builds, push):
-        command.add_argument("part", nargs="*", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; default: all")
+        command.add_argument("part", nargs="*", type=part, help=f"of {', '.join(PARTS)}; default: all")
     return top
+
+
+def part(text: str) -> str:
+    if text not in PARTS:
+        raise argparse.ArgumentTypeError(f"there is no image {text!r}; there are {', '.join(PARTS)}")
+    return text
 
 
 def main() -> int:
@@ -49,7 +55,7 @@ def act(arguments: argparse.Namespace) -> None:
     names = getattr(arguments, "part", None) or list(PARTS)
     match arguments.command:
         case "names":
-            print(json.dumps({name: part.image for name, part in PARTS.items()}))
+            print(json.dumps({name: each.image for name, each in PARTS.items()}))
         case "venv":
             print(environment(say))
         case "build":

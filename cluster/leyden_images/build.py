@@ -2,19 +2,20 @@
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
-from leyden_images.parts import DEBIAN, PARTS, ROOT, Part
-from leyden_images.shell import BuildError, output, run
+from leyden_images import debian
+from leyden_images.parts import BASE, DEBIAN, LABEL, PARTS, REGISTRY, ROOT, Part
+from leyden_images.shell import BuildError, Say, alone, output, run
 
 ENGINES = ("docker", "podman", "buildah")
 CERTIFICATES = "/run/build-certificates.crt"
-FREE_GIGABYTES = 20
+# Free space in gigabytes that a build asks for: torch is unpacked, copied and committed, ours is small.
+FREE_FOR_TORCH, FREE_FOR_OURS = 20, 2
 PULL_SECONDS = "20"
-
-Say = Callable[[str], None]
+STORAGE = {"docker": "{{.DockerRootDir}}", "podman": "{{.Store.GraphRoot}}", "buildah": "{{.store.GraphRoot}}"}
 
 
 def choose_engine(asked: str | None) -> str:
@@ -34,17 +35,23 @@ def choose_engine(asked: str | None) -> str:
 
 
 def build(names: list[str], engine: str, say: Say) -> list[str]:
-    """Build the named parts and their base where their inputs changed; answers the image names."""
+    """Build the named parts and their base where their inputs changed; answers the image names.
+
+    Older images go after it, so that disks do not fill.
+    """
     parts = [PARTS[name] for name in names]
     wanted = dict.fromkeys([part.base for part in parts if part.base] + parts)
-    missing = [part for part in wanted if not exists(engine, part.image)]
-    if missing:
-        _check_disk()
-        _ensure_debian(engine, say)
-    for part in missing:
-        say(f"building {part.image}")
-        run(*build_command(part, engine, dict(os.environ), _revision()))
-        run(engine, "tag", part.image, f"{part.image.rpartition(':')[0]}:dev")
+    with alone("images", say):
+        missing = [part for part in wanted if not exists(engine, part.image)]
+        if missing:
+            _check_disk(engine, FREE_FOR_TORCH if BASE in missing else FREE_FOR_OURS)
+            _ensure_debian(engine, say)
+        for part in missing:
+            say(f"building {part.image}")
+            run(*build_command(part, engine, dict(os.environ), _revision()))
+            run(engine, "tag", part.image, f"{part.image.rpartition(':')[0]}:dev")
+        if missing:
+            _clean(engine, say)
     for part in wanted:
         say(f"{part.image} is there")
     return [part.image for part in parts]
@@ -64,6 +71,7 @@ def build_command(part: Part, engine: str, environ: dict[str, str], revision: st
     if part.base:
         arguments["BASE"] = part.base.image
     command = [engine, "build", "--file", str(ROOT / part.containerfile), "--tag", part.image]
+    command += ["--label", f"{LABEL}={part.name}"]
     if engine != "docker":
         command += ["--layers", "--isolation", "chroot", "--network", "host"]
         if (bundle := environ.get("SSL_CERT_FILE")) and Path(bundle).is_file():
@@ -79,12 +87,13 @@ def _revision() -> str:
     return output("git", "-C", str(ROOT), "rev-parse", "HEAD") or "unknown"
 
 
-def _check_disk() -> None:
-    place = Path("/var/lib")
-    if (free := shutil.disk_usage(place).free / 10**9) < FREE_GIGABYTES:
-        raise BuildError(
-            f"{place} has {free:.0f} GB free; images with torch need {FREE_GIGABYTES} GB while they are built."
-        )
+def _check_disk(engine: str, needed: int) -> None:
+    place = output(engine, "info", "--format", STORAGE[engine])
+    if not place:
+        raise BuildError(f"`{engine} info` does not answer; is {engine} installed and running?")
+    # Docker may keep its files in a machine of its own, where we cannot look.
+    if Path(place).is_dir() and (free := shutil.disk_usage(place).free / 10**9) < needed:
+        raise BuildError(f"{place} has {free:.1f} GB free; this build needs {needed} GB.")
 
 
 def _ensure_debian(engine: str, say: Say) -> None:
@@ -95,13 +104,7 @@ def _ensure_debian(engine: str, say: Say) -> None:
     if output("timeout", PULL_SECONDS, engine, "pull", "--quiet", DEBIAN):
         return
     say("no registry answers: making the Debian image with debootstrap")
-    with tempfile.TemporaryDirectory(prefix="leyden-debian-") as root:
-        run("debootstrap", "--variant=minbase", "bookworm", root)
-        shutil.rmtree(Path(root) / "var/cache/apt")
-        container = output("buildah", "from", "scratch")
-        run("buildah", "add", "--quiet", container, root, "/")
-        run("buildah", "config", "--cmd", "/bin/bash", container)
-        run("buildah", "commit", "--quiet", "--rm", container, DEBIAN)
+    debian.make()
 
 
 def push(names: list[str], engine: str, registry: str) -> None:
@@ -114,12 +117,31 @@ def push(names: list[str], engine: str, registry: str) -> None:
 
 
 def clean(engine: str, say: Say) -> None:
-    """Remove our images whose inputs changed since."""
-    current = {part.image for part in PARTS.values()} | {part.base.image for part in PARTS.values() if part.base}
-    listed = output(
-        engine, "images", "--format", "{{.Name}}:{{.Tag}}" if engine == "buildah" else "{{.Repository}}:{{.Tag}}"
-    )
-    for image in listed.split():
-        if "/leyden/" in image and not image.endswith(":dev") and image not in current:
-            say(f"removing {image}")
+    """Remove our older images and those that lost their names; the current and the previous ones stay."""
+    with alone("images", say):
+        _clean(engine, say)
+
+
+def _clean(engine: str, say: Say) -> None:
+    name = "{{.Name}}" if engine == "buildah" else "{{.Repository}}"
+    listed = output(engine, "images", "--format", f"{name}:{{{{.Tag}}}}").split()
+    unnamed = output(engine, "images", "--quiet", "--filter", "dangling=true", "--filter", f"label={LABEL}").split()
+    current = [image for part in PARTS.values() for image in (part.image, part.base.image if part.base else part.image)]
+    for image in stale(listed, current) + unnamed:
+        say(f"removing {image}")
+        try:
             run(engine, "rmi", image)
+        except BuildError as error:
+            # A container still uses it; the next build tries again.
+            say(f"{image} stays: {error}")
+
+
+def stale(listed: Iterable[str], current: Iterable[str]) -> list[str]:
+    """Of all images, newest first, those of ours that are neither current nor the newest before it. Pure."""
+    kept = set(current)
+    older: dict[str, list[str]] = defaultdict(list)
+    for image in listed:
+        name, _, tag = image.rpartition(":")
+        if name.startswith(f"{REGISTRY}/") and tag != "dev" and image not in kept:
+            older[name].append(image)
+    return [image for images in older.values() for image in images[1:]]

@@ -1,28 +1,39 @@
 """The development environment: everything in requirements/dev.txt, once for each content of that file."""
 
 import hashlib
+import importlib.util
 import shutil
 import sys
 import tempfile
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 from leyden_images.parts import LOCK_OF_TOOLS, ROOT
-from leyden_images.shell import cache_directory, run
+from leyden_images.shell import BuildError, Say, alone, cache_directory, run
 
 LOCK = "requirements/dev.txt"
 
 
-def environment(say: Callable[[str], None]) -> Path:
+def environment(say: Say) -> Path:
     """Path of the environment, made where it does not exist.
 
-    A half-made one is never seen: it gets its name when it is complete.
+    A half-made one is never seen: it gets its name when it is complete. Two processes that ask at once get one.
+
+    Raises:
+        BuildError: Python cannot make environments, or an installation failed.
     """
     target = cache_directory() / f"venv-{key()}"
     if target.is_dir():
         return target
-    cache_directory().mkdir(parents=True, exist_ok=True)
+    if importlib.util.find_spec("ensurepip") is None:
+        raise BuildError("The Debian package python3-venv is missing; `make prerequisites` installs it.")
+    with alone("venv", say):
+        if not target.is_dir():
+            _make(target, say)
+    return target
+
+
+def _make(target: Path, say: Say) -> None:
     with tempfile.TemporaryDirectory(dir=cache_directory(), prefix=".venv-") as tools:
         say("installing uv")
         venv.create(tools, with_pip=True)
@@ -31,11 +42,12 @@ def environment(say: Callable[[str], None]) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         uv = f"{tools}/bin/uv"
         run(uv, "venv", "-q", "--python", sys.executable, "--relocatable", str(part))
-        say(f"installing {LOCK}")
+        say(f"installing {LOCK}: gigabytes with torch, minutes on a first run")
         python = ("--python", str(part / "bin" / "python"))
-        run(uv, "pip", "install", "-q", *python, "--require-hashes", "-r", str(ROOT / LOCK))
+        # uv shows its progress on standard error.
+        run(uv, "pip", "install", *python, "--require-hashes", "-r", str(ROOT / LOCK))
     part.rename(target)
-    return target
+    say(f"{target} is there")
 
 
 def key() -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = "localhost/leyden"
 DEBIAN = "docker.io/library/debian:bookworm-slim"
+# Every image of ours carries it, so that `clean` knows those that lost their names.
+LABEL = "dev.leyden.part"
 LOCK_OF_TOOLS = "requirements/build.txt"
 INSTALL = "requirements/install"
 

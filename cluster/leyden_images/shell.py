@@ -1,8 +1,13 @@
 """Running commands, and the one kind of error that people see."""
 
+import fcntl
 import os
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+Say = Callable[[str], None]
 
 
 class BuildError(Exception):
@@ -12,6 +17,19 @@ class BuildError(Exception):
 def cache_directory() -> Path:
     """``$LEYDEN_CACHE``, default ``~/.cache/leyden``."""
     return Path(os.environ.get("LEYDEN_CACHE") or Path.home() / ".cache" / "leyden")
+
+
+@contextmanager
+def alone(name: str, say: Say) -> Iterator[None]:
+    """Hold the lock of that name in the cache directory, after whoever has it now."""
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that holds {lock.name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> None:
