@@ -42,7 +42,8 @@ class EvaluationLoop:
         self.sources = sources
         self.limit = getattr(trainer.settings, f"limit_{stage.short}_batches")
         self.step: Callable[..., Any] = getattr(self.module, stage.step)
-        self.parameters = inspect.signature(self.step).parameters
+        self.takes_batch_idx = takes_batch_idx(self.step)
+        self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(self.step).parameters
         self.sanity_batches: int | None = None
         hooks = trainer.hooks
         self.on_start, self.on_end = (getattr(hooks, f"on_{stage.name}_{moment}") for moment in ("start", "end"))
@@ -98,20 +99,14 @@ class EvaluationLoop:
         return outputs
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        args: dict[str, Any] = {}
-        if "dataloader_idx" in self.parameters:
-            args["dataloader_idx"] = dataloader_idx
-        rest = [name for name in self.parameters if name != "dataloader_idx"]
-        positional = (batch, batch_idx) if len(rest) > 1 or self._takes_anything() else (batch,)
+        args = (batch, batch_idx) if self.takes_batch_idx else (batch,)
+        named = {"dataloader_idx": dataloader_idx} if self.takes_dataloader_idx else {}
         scope = self.trainer.scope
         scope.hook = self.stage.step
         with self.trainer.precision_plugin.context():
-            output = self.step(*positional, **args)
+            output = self.step(*args, **named)
         scope.hook = ""
         return output
-
-    def _takes_anything(self) -> bool:
-        return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in self.parameters.values())
 
     def _by_loader(self, values: dict[str, float]) -> list[dict[str, float]]:
         """Metrics split by the loader that their names end in; unmarked ones belong to each."""
@@ -124,6 +119,12 @@ class EvaluationLoop:
             }
             for mark in marks
         ]
+
+
+def takes_batch_idx(step: Callable[..., Any]) -> bool:
+    """Whether a step takes the batch's number beside the batch; asked once per run."""
+    parameters = [p for name, p in inspect.signature(step).parameters.items() if name != "dataloader_idx"]
+    return len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.evaluation import EvaluationLoop
+from leyden.evaluation import EvaluationLoop, takes_batch_idx
 from leyden.hooks import overrides
 from leyden.loaders import Source
 from leyden.logs import Logs
@@ -39,8 +39,8 @@ class TrainingLoop:
         self.transfer = trainer.transfer
         self.automatic = self.module.automatic_optimization
         self.optimizer = trainer.optimizers[0] if trainer.optimizers else None
-        self.takes_batch_idx = _takes_batch_idx(self.module.training_step)
-        self.takes_optimizer_idx = _names(self.module.optimizer_step, "optimizer_idx")
+        self.takes_batch_idx = takes_batch_idx(self.module.training_step)
+        self.takes_optimizer_idx = "optimizer_idx" in inspect.signature(self.module.optimizer_step).parameters
         self.clips = self.settings.gradient_clip_val is not None or any(
             overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
         )
@@ -302,13 +302,3 @@ class TrainingLoop:
         self.validation.run()
         trainer.validating = False
         trainer.logs = self.logs
-
-
-def _takes_batch_idx(step: Callable[..., Any]) -> bool:
-    """Whether a step takes more than the batch; asked once per run."""
-    parameters = list(inspect.signature(step).parameters.values())
-    return len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-
-
-def _names(function: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(function).parameters
