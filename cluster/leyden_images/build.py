@@ -58,7 +58,8 @@ def build(names: list[str], engine: str, say: Say) -> list[str]:
 
 
 def exists(engine: str, image: str) -> bool:
-    return bool(output(engine, "inspect", "--type", "image", "--format", "-", image))
+    field = "{{.FromImageID}}" if engine == "buildah" else "{{.Id}}"
+    return bool(output(engine, "inspect", "--type", "image", "--format", field, image))
 
 
 def build_command(part: Part, engine: str, environ: dict[str, str], revision: str) -> list[str]:
