@@ -6,6 +6,7 @@ import pytest
 
 from images.conftest import Image
 from leyden_contract import exit_codes
+from leyden_images.build import exists
 from leyden_images.parts import LABEL, PARTS
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(1800)]
@@ -21,6 +22,13 @@ TOOLS = (
     "var/lib/apt/lists/*",
     "var/cache/apt/*",
 )
+
+
+@pytest.mark.usefixtures("images")
+def test_what_is_built_is_found_and_not_built_again() -> None:
+    image = PARTS["trainer"].image
+    assert exists("buildah", image)
+    assert not exists("buildah", f"{image}-not")
 
 
 @pytest.mark.parametrize("part", EVERY_PART)
