@@ -52,8 +52,9 @@ test-unit: ## Unit, engine and server tiers
 test-api: ## API and chart tiers, against a real etcd and kube-apiserver
 	$(RUN) pytest tests/api tests/chart
 
-test-cluster: ## The user's flows on the local cluster
-	$(RUN) pytest tests/images tests/cluster tests/e2e
+test-cluster: ## The images, the local cluster's failures and the user's flows; leaves no cluster behind
+	$(RUN) pytest tests/images tests/cluster tests/e2e --ignore=tests/cluster/test_zz_down.py
+	LEYDEN_TEST_DOWN=1 $(RUN) pytest tests/cluster/test_zz_down.py
 
 test-quick: ## The inner loop: under a minute
 	$(RUN) pytest -q -n 2 -m "not slow" tests/unit tests/engine tests/server
