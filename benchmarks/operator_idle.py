@@ -3,8 +3,8 @@
     python benchmarks/operator_idle.py [--jobs 200] [--seconds 60]
 
 Against a real etcd, kube-apiserver and controller manager on this machine, without nodes: half of the jobs are
-suspended, and half wait for their pods to be scheduled. Prints resident memory in MiB, and processor time as percent of one
-core over the time.
+suspended, and half wait for their pods to be scheduled. Prints resident memory in MiB, and processor time as percent
+of one core over the time.
 """
 
 import argparse
