@@ -84,8 +84,9 @@ def _export(layout: Layout, name: str, say: Say) -> None:
     layout.directory.mkdir(parents=True, exist_ok=True)
     check_room(layout.directory, 0, name)
     say(f"exporting {name}")
-    # Not compressed: the layers are unpacked on this machine at once.
-    processes.run("buildah", "push", "--quiet", "--disable-compression", name, f"oci:{layout.directory}:{name}")
+    # Uncompressed, as containers-storage knows its layers: those that the layout has are not read again.
+    copy = ("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers")
+    processes.run(*copy, f"containers-storage:{name}", f"oci:{layout.directory}:{name}")
 
 
 def _load_into(store: Store, layout: Layout, name: str, where: str, say: Say) -> None:

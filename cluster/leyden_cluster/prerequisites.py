@@ -19,8 +19,6 @@ COMMANDS = {
     "buildah": "buildah",
     "skopeo": "skopeo",
     "debootstrap": "debootstrap",
-    "gcc": "gcc",
-    "git": "git",
 }
 """Command -> the Debian package that has it."""
 
