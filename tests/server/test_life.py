@@ -14,25 +14,19 @@ import pytest
 
 from leyden_contract import exit_codes
 from leyden_contract.manifest import complete_steps, step_directory
-from server.conftest import environment, running
+from leyden_server.errors import BadCheckpoint, CannotServe
+from leyden_server.loading import load
+from leyden_server.settings import from_environment
+from server.conftest import ROOT, environment, running
 
 IMAGE = [[[0.0] * 8 for _ in range(8)]]
 
 
-def refused(path: Path, log: Path, code: int = exit_codes.BAD_CHECKPOINT, **env: str) -> str:
-    """What a server that must not start leaves in the termination log."""
-    log.write_text("")
-    ran = subprocess.run(
-        [sys.executable, "-m", "leyden_server", str(path)],
-        env=environment(LEYDEN_TERMINATION_LOG=str(log), **env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == code, ran.stderr
-    assert "Traceback" not in ran.stderr and log.read_text() in ran.stderr
-    return log.read_text()
+def refusal(path: Path, **env: str) -> CannotServe:
+    """Why a server of this checkpoint would not start."""
+    with pytest.raises(CannotServe) as refused:
+        load(from_environment(env, path))
+    return refused.value
 
 
 def newest(directory: Path) -> Path:
@@ -44,39 +38,63 @@ def copied(checkpoints: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints, tmp_path / "copied"))
 
 
-def test_a_flipped_byte_is_noticed_before_the_file_is_loaded(copied: Path, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def module_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "digits"))
+
+
+def test_a_flipped_byte_is_noticed_before_the_file_is_loaded(copied: Path) -> None:
     weights = newest(copied) / "weights.pt"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    said = refused(copied, tmp_path / "log")
-    assert said.startswith("CheckpointCorrupt: ") and "weights.pt" in said
+    error = refusal(copied)
+    assert isinstance(error, BadCheckpoint)
+    assert str(error).startswith("CheckpointCorrupt: ") and "weights.pt" in str(error)
 
 
 @pytest.mark.parametrize(
-    "env, code, said",
+    "env, kind, said",
     [
-        pytest.param({"LEYDEN_MODEL_DIGEST": "sha256:0"}, 65, "DigestMismatch", id="another-digest"),
-        pytest.param({"LEYDEN_MODEL_STEP": "999999"}, 65, "CheckpointNotFound", id="no-such-step"),
-        pytest.param({"LEYDEN_MODEL_STEP": "x"}, 78, "BadSettings: step='x'", id="a-step-that-is-no-number"),
-        pytest.param({"LEYDEN_SERVER": "{"}, 78, "BadSettings: LEYDEN_SERVER is not JSON", id="settings-no-json"),
-        pytest.param({"LEYDEN_SERVER": '{"workers": 0}'}, 78, "BadSettings: workers", id="no-workers"),
+        pytest.param({"LEYDEN_MODEL_DIGEST": "sha256:0"}, BadCheckpoint, "DigestMismatch", id="another-digest"),
+        pytest.param({"LEYDEN_MODEL_STEP": "999999"}, BadCheckpoint, "CheckpointNotFound", id="no-such-step"),
+        pytest.param({"LEYDEN_MODEL_STEP": "x"}, CannotServe, "BadSettings: step='x'", id="a-step-that-is-no-number"),
+        pytest.param({"LEYDEN_SERVER": "{"}, CannotServe, "LEYDEN_SERVER is not JSON", id="settings-no-json"),
+        pytest.param({"LEYDEN_SERVER": '{"workers": 0}'}, CannotServe, "BadSettings: workers", id="no-workers"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
-    checkpoints: Path, tmp_path: Path, env: dict[str, str], code: int, said: str
+    checkpoints: Path, env: dict[str, str], kind: type[CannotServe], said: str
 ) -> None:
-    assert said in refused(checkpoints, tmp_path / "log", code, **env)
+    error = refusal(checkpoints, **env)
+    assert type(error) is kind and said in str(error)
 
 
 def test_an_empty_directory_is_one_sentence(tmp_path: Path) -> None:
-    assert "does not hold a checkpoint; it holds none" in refused(tmp_path, tmp_path / "log")
+    assert "does not hold a checkpoint; it holds none" in str(refusal(tmp_path))
 
 
-def test_a_module_that_is_not_there_is_named(copied: Path, tmp_path: Path) -> None:
+def test_a_module_that_is_not_there_is_named_and_the_checkpoint_is_not_to_blame(copied: Path) -> None:
     manifest = newest(copied) / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "module": "digitz:LitDigits"}))
-    assert "ModuleNotFound: digitz" in refused(copied, tmp_path / "log", exit_codes.MISCONFIGURED)
+    error = refusal(copied)
+    assert str(error) == "ModuleNotFound: digitz" and type(error) is CannotServe
+
+
+def test_a_refusal_reaches_people_and_kubernetes_without_a_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    ran = subprocess.run(
+        [sys.executable, "-m", "leyden_server", str(tmp_path)],
+        env=environment(LEYDEN_TERMINATION_LOG=str(log)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == exit_codes.BAD_CHECKPOINT
+    assert "Traceback" not in ran.stderr
+    assert log.read_text().startswith("CheckpointNotFound: ") and log.read_text() in ran.stderr
 
 
 @pytest.mark.slow
