@@ -43,14 +43,14 @@ class Cluster:
     def get(self, kind: str, name: str) -> Object:
         return self.kubectl.get(kind, name)
 
-    def list(self, kind: str, selector: str = "") -> list[Object]:
+    def listed(self, kind: str, selector: str = "") -> list[Object]:
         arguments = ["-l", selector] if selector else []
         items: list[Object] = json.loads(self.kubectl.run("get", kind, *arguments, "-o", "json"))["items"]
         return items
 
     def workers(self, job: str) -> list[Object]:
         """The job's worker pods that are not going away, by node index."""
-        pods = self.list("pods", f"leyden.dev/training-job={job},leyden.dev/role=worker")
+        pods = self.listed("pods", f"leyden.dev/training-job={job},leyden.dev/role=worker")
         living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
         return sorted(living, key=lambda pod: int(pod["metadata"]["labels"]["leyden.dev/node-index"]))
 
