@@ -1,5 +1,6 @@
 """One cluster for all end-to-end tests: the quickstart's own, brought up by the quickstart's own steps."""
 
+import hashlib
 import os
 import re
 import sys
@@ -37,6 +38,7 @@ def installed(tools_on_path: None) -> Cluster:
 @pytest.fixture
 def cluster(installed: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A namespace of the test's own in the running cluster."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50].strip("-")
-    with installed.namespace(f"e2e-{name}") as inside:
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[5:45].strip("-")
+    told_apart = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:6]
+    with installed.namespace(f"e2e-{name}-{told_apart}") as inside:
         yield inside

@@ -19,7 +19,7 @@ while not over:
     request = urllib.request.Request(os.environ["URL"], body, {"content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
-            print(json.dumps({"status": response.status, "step": json.loads(response.read())["step"]}))
+            print(json.dumps({"status": response.status, "step": json.loads(response.read())["step"]}), flush=True)
     except (OSError, ValueError) as error:
         print(json.dumps({"status": getattr(error, "code", 0), "error": repr(error)}))
 print("over", flush=True)
@@ -58,13 +58,13 @@ def steady_load(cluster: Cluster, service: str, body: Any) -> Iterator[Answers]:
     url = f"http://{service}.{cluster.kubectl.namespace}.svc/predict"
     answers = Answers()
     cluster.apply(load_pod("load", url, body))
-    cluster.wait_until(lambda: "asking" in _log(cluster), 60, "the load pod's first line")
+    cluster.wait_until(lambda: "asking" in load_log(cluster), 60, "the load pod's first line")
     try:
         yield answers
     finally:
         cluster.kubectl.run("exec", "load", "--", "python3", "-c", "import os; os.kill(1, 15)")
-        cluster.wait_until(lambda: _log(cluster).rstrip().endswith("over"), 30, "the load pod's last line")
-        for line in _log(cluster).splitlines():
+        cluster.wait_until(lambda: load_log(cluster).rstrip().endswith("over"), 30, "the load pod's last line")
+        for line in load_log(cluster).splitlines():
             if line.startswith("{"):
                 _count(answers, json.loads(line))
 
@@ -77,7 +77,8 @@ def _count(answers: Answers, answer: dict[str, Any]) -> None:
         answers.lost.append(answer)
 
 
-def _log(cluster: Cluster) -> str:
+def load_log(cluster: Cluster) -> str:
+    """What the load pod has printed: a JSON object for each answer."""
     pod = cluster.get("pod", "load")
     started = pod.get("status", {}).get("phase") == "Running"
     return cluster.kubectl.run("logs", "load") if started else ""

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.elastic_job import SLOW, long_job
 from e2e.kube import EXAMPLES, Cluster, Object, checkpoints, code, inference_service, training_job
-from e2e.load import steady_load
+from e2e.load import load_log, steady_load
 from leyden_quickstart.kubernetes import condition, is_true
 
 IMAGE = json.loads((EXAMPLES / "digits" / "held-out.json").read_text())[0]["image"]
@@ -52,7 +52,7 @@ def test_answers_are_traceable_and_wrong_requests_are_named(cluster: Cluster) ->
             (b"{", 422, "JSON"),
             (b'{"inputs": [[[1, 2], [3]]]}', 422, "inputs"),
             (b'{"inputs": []}', 422, "inputs"),
-            (json.dumps({"inputs": [[[[float("nan")] * 8] * 8]]}).encode(), 422, "inputs"),
+            (json.dumps({"inputs": [[[[float("nan")] * 8] * 8]]}).encode(), 422, "JSON"),
         ):
             refused, why, _ = post(url, body)
             assert 400 <= refused < 500 and refused <= code_ and named in json.dumps(why), (body, refused, why)
@@ -83,5 +83,6 @@ def test_rolling_to_a_newer_checkpoint_loses_no_request(cluster: Cluster) -> Non
             lambda thing: thing["status"]["stable"]["step"] == last and is_true(thing, "UpToDate"),
             180,
         )
+        cluster.wait_until(lambda: f'"step": {last}}}' in load_log(cluster), 20, f"an answer from step {last}")
     assert not answers.lost and answers.total > 100
     assert {first, last} <= answers.steps
