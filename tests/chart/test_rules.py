@@ -12,11 +12,11 @@ NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     ("leyden.dev", "trainingjobs/status"): ("patch",),
     ("leyden.dev", "inferenceservices/status"): ("patch",),
     # Children: the coordinator, workers and their names; servers and their name; all-or-nothing starts.
-    # Pods and PodGroups are never changed. Only what happens to pods and Deployments by itself is watched.
+    # Pods are never changed. Only what happens to pods and Deployments by itself is watched.
     ("", "pods"): (*OBSERVE, "create", "delete"),
     ("", "services"): MANAGE,
     ("apps", "deployments"): (*MANAGE, "watch"),
-    ("scheduling.k8s.io", "podgroups"): ("get", "list", "create", "delete"),
+    ("scheduling.k8s.io", "podgroups"): MANAGE,
     # Workers of a job are reached by each other alone, its coordinator by them and the operator.
     ("networking.k8s.io", "networkpolicies"): MANAGE,
     # A drain leaves a service its answers.

@@ -21,7 +21,7 @@ their owner's deletion, which spares rights on finalizers.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [scheduling.k8s.io]
   resources: [podgroups]
-  verbs: [get, list, create, delete]
+  verbs: [get, list, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, create, patch, delete]

@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from leyden_operator.api import Json
 from leyden_operator.cluster import Cluster, Conflict, Forbidden, Invalid
 from leyden_operator.decide import Event, Plan, Refusal
+from leyden_operator.decide.children import ONLY_MADE
 
 log = logging.getLogger(__name__)
-
-ONLY_MADE = ("Pod", "PodGroup")
-"""Kinds that are never changed after they were made."""
 
 
 class Actor:
@@ -63,7 +61,7 @@ class Actor:
         try:
             if known := self._known.get((kind, name)):
                 await self._cluster.apply(_of(body, known["metadata"]["uid"]))
-            elif kind in ONLY_MADE:
+            elif kind == ONLY_MADE:
                 await self._create(body)
             else:
                 await self._apply_new(body)

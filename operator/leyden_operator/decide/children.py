@@ -19,6 +19,9 @@ CONFIG_PROBLEMS = ("CreateContainerConfigError", "CreateContainerError", "RunCon
 QUANTITIES = ("requests", "limits", "sizeLimit")
 """Fields that hold amounts."""
 
+ONLY_MADE = "Pod"
+"""The kind that is never changed after it was made."""
+
 CANNOT_START = ("StartError", "ContainerCannotRun")
 
 

@@ -7,13 +7,14 @@ from leyden_contract.wire import Membership, Report, RunPhase
 from leyden_operator.api import Json, TrainingJob, TrainingJobStatus
 from leyden_operator.api.training_status import NodesStatus
 from leyden_operator.decide import events, reasons, training_conditions
-from leyden_operator.decide.children import covers, deletion, key
+from leyden_operator.decide.children import ONLY_MADE, covers, deletion, key
 from leyden_operator.decide.conditions import Finding, updated
 from leyden_operator.decide.plan import Deletion, Observed, Plan
 from leyden_operator.decide.summary import summary
 from leyden_operator.decide.verdict import Verdict, judge
 from leyden_operator.decide.view import View
 from leyden_operator.decide.workers import Workers, membership, releasable
+from leyden_operator.desired import names
 from leyden_operator.desired import training as desired
 from leyden_operator.settings import Settings
 
@@ -110,8 +111,11 @@ def _until_deadline(view: View) -> timedelta | None:
 
 
 def _gang(view: View) -> bool:
-    nodes = view.job.spec.nodes
-    return view.observed.pod_groups and view.job.spec.scheduling.gang != "none" and nodes.min > 1
+    """Whether workers start together. A gang stays one, so that its PodGroup follows ``nodes.min`` down to 1."""
+    group = ("PodGroup", names.run_name(view.job.metadata.name, view.attempt))
+    grouped = any(key(child) == group for child in view.children)
+    wanted = view.job.spec.scheduling.gang != "none" and (view.job.spec.nodes.min > 1 or grouped)
+    return view.observed.pod_groups and wanted
 
 
 def _shared(view: View) -> list[Json]:
@@ -129,13 +133,12 @@ def _coordinator(view: View) -> Json:
 
 
 def _to_apply(view: View, wanted: list[Json]) -> list[Json]:
-    """Those that are not there, or were changed. Pods and PodGroups cannot be changed: they are only made."""
+    """Those that are not there, or differ. Pods are only made."""
     there = {key(child): child for child in view.children}
     return [
         child
         for child in wanted
-        if key(child) not in there
-        or (child["kind"] not in ("Pod", "PodGroup") and not covers(there[key(child)], child))
+        if key(child) not in there or (child["kind"] != ONLY_MADE and not covers(there[key(child)], child))
     ]
 
 

@@ -5,9 +5,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from leyden_contract.wire import Checkpoint, Checkpoints, Membership, Progress, Report, RunPhase
+from leyden_contract.wire import (
+    Booking,
+    Cause,
+    Checkpoint,
+    Checkpoints,
+    Failure,
+    Membership,
+    Progress,
+    Report,
+    RunPhase,
+)
 from leyden_operator.api import Json, TrainingJob
 from leyden_operator.decide import Observed, Plan, decide_training
+from leyden_operator.decide.conditions import reason_of
 from leyden_operator.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,3 +123,27 @@ class Cluster:
             "containerStatuses": [{"state": {"terminated": ended}}],
             **status,
         }
+
+
+def running(**spec: Any) -> Cluster:
+    """A cluster in which the job trains on three nodes."""
+    cluster = Cluster(training_job(**spec))
+    cluster.look()
+    cluster.coordinator = report()
+    cluster.settle(2)
+    return cluster
+
+
+def reason(job: TrainingJob, condition: str) -> str:
+    return reason_of(job.status.conditions, condition)
+
+
+def failure(retryable: bool = True, message: str = "boom") -> Failure:
+    return Failure(
+        pod="digits-0-worker-1", pod_uid="u", round=0, rank=1, exit_code=1, reason="ValueError", message=message,
+        at=START, retryable=retryable,
+    )  # fmt: skip
+
+
+def booked(cause: Cause, key: str, at: datetime = START) -> Booking:
+    return Booking(key=key, cause=cause, at=at, reason="why")
