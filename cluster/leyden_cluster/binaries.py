@@ -35,6 +35,7 @@ PACKAGES = {
     "versitygw": "github.com/versity/versitygw/cmd/versitygw",
 }
 BUILD_GIGABYTES = 8
+PROGRESS_SECONDS = 10.0
 
 
 def linker_flags() -> str:
@@ -116,20 +117,33 @@ def _build_into(directory: Path, say: Callable[[str], None]) -> None:
     part.mkdir()
     for number, (name, package) in enumerate(PACKAGES.items(), 1):
         began = time.monotonic()
-        say(f"building {name} ({number} of {len(PACKAGES)})")
-        _compile(package, part / name)
+        what = f"building {name} ({number} of {len(PACKAGES)})"
+        say(what)
+        _compile(package, part / name, what, say)
         say(f"built {name} in {time.monotonic() - began:.0f} s")
     for name in HYPERKUBE_NAMES:
         (part / name).symlink_to("hyperkube")
     part.rename(directory)
 
 
-def _compile(package: str, target: Path) -> None:
-    command = ["go", "build", "-trimpath", "-ldflags", linker_flags(), "-o", str(target), package]
+def _compile(package: str, target: Path, what: str, say: Callable[[str], None]) -> None:
+    """Run Go, and say how far it is every few seconds. Packages that are in Go's cache are not counted as done."""
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
-    ran = subprocess.run(command, cwd=SOURCE, env=env, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise ClusterError(f"`{' '.join(command)}` in {SOURCE} failed:\n{ran.stderr.strip()[-2000:]}")
+    listed = ["go", "list", "-deps", package]
+    total = len(subprocess.run(listed, cwd=SOURCE, env=env, stdout=subprocess.PIPE, check=False).stdout.splitlines())
+    command = ["go", "build", "-v", "-trimpath", "-ldflags", linker_flags(), "-o", str(target), package]
+    printed: list[str] = []
+    compiled, said = 0, time.monotonic()
+    with subprocess.Popen(command, cwd=SOURCE, env=env, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        for line in running.stderr:
+            printed.append(line)
+            compiled += not line.startswith("go: ")
+            if time.monotonic() - said > PROGRESS_SECONDS:
+                said = time.monotonic()
+                say(f"{what}: {compiled} of {total} packages compiled")
+    if running.returncode:
+        raise ClusterError(f"`{' '.join(command)}` in {SOURCE} failed:\n{''.join(printed).strip()[-2000:]}")
 
 
 def _check_ground(directory: Path) -> None:
