@@ -25,6 +25,7 @@ from leyden_cluster.settings import (
     S3_PORT,
     ClusterError,
     Node,
+    admin_kubeconfig,
     all_nodes,
     state_directory,
 )
@@ -46,7 +47,7 @@ def kubeconfig() -> Path:
     Raises:
         ClusterError: the cluster is not up.
     """
-    path = state_directory() / "pki" / "admin.kubeconfig"
+    path = admin_kubeconfig()
     if not path.exists():
         raise ClusterError("The cluster is not up: run `python3 -m leyden_cluster up`.")
     return path

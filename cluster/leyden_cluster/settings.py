@@ -39,6 +39,11 @@ def state_directory() -> Path:
     return Path(os.environ.get("LEYDEN_CLUSTER_STATE") or "/var/lib/leyden-cluster").resolve()
 
 
+def admin_kubeconfig() -> Path:
+    """Where the administrator's kubeconfig is while the cluster is up."""
+    return state_directory() / "pki" / "admin.kubeconfig"
+
+
 @dataclass(frozen=True)
 class Node:
     """One node: a network namespace with its own containerd, kubelet and kube-proxy."""

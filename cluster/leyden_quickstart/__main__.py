@@ -30,8 +30,8 @@ def up() -> int:
     console = Console(len(STEPS))
     console.say(f"Leyden quickstart on {ground.target.described}.\n")
     if not run_steps([Step(title, partial(action, ground)) for title, action in STEPS], console):
-        console.say("\n  The cluster is kept for a look. `make quickstart` goes on from here;")
-        console.say("  `make quickstart-down` removes it.")
+        console.say("\n  Everything is kept for a look. `make quickstart` goes on from here;")
+        console.say("  `make quickstart-down` removes what it started.")
         return 1
     console.say(f"\nDone in {seconds(time.monotonic() - began)}. Go on with:\n")
     console.say(f"  export KUBECONFIG={ground.target.kubeconfig} PATH={os.path.dirname(ground.kubectl.binary)}:$PATH")

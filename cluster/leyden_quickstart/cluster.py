@@ -5,14 +5,14 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from leyden_cluster.settings import cache_directory
 from leyden_quickstart.console import Console, StepFailed
 from leyden_quickstart.kubernetes import Kubectl
 from leyden_quickstart.processes import LongCommand, capture, capture_json, run_side_by_side
-from leyden_quickstart.target import KIND_CLUSTER, NODES, Kind, Target, binary, choose_here, tool
+from leyden_quickstart.target import KIND_CLUSTER, KIND_KUBECONFIG, NODES, Kind, Target, binary, choose_here, tool
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("LEYDEN_CACHE") or Path.home() / ".cache" / "leyden")
-LOGS = CACHE / "logs"
+LOGS = cache_directory() / "logs"
 SYSTEM_NAMESPACE = "leyden-system"
 NAMESPACE = "leyden-quickstart"
 RELEASE = "leyden"
@@ -33,14 +33,27 @@ class Ground:
 
 
 def check_machine(ground: Ground, console: Console) -> str:
-    """Root, Go and the Debian packages are there; installs the packages where that is wanted."""
-    if ground.target.kind is Kind.LOCAL:
-        if os.geteuid() != 0:
-            raise StepFailed("The local cluster needs root: it makes network namespaces.", "sudo make quickstart")
-        if shutil.which("go") is None:
-            raise StepFailed("Go is not installed; Kubernetes is built with it.", "https://go.dev/doc/install")
+    """What this way needs is there; for the local cluster, Debian packages are installed where that is wanted."""
+    if ground.target.kind is not Kind.LOCAL:
+        return _check_tools(ground.target.kind)
+    if os.geteuid() != 0:
+        raise StepFailed("The local cluster needs root: it makes network namespaces.", "sudo make quickstart")
+    if shutil.which("go") is None:
+        raise StepFailed("Go is not installed; Kubernetes is built with it.", "https://go.dev/doc/install")
     said = capture(tool("leyden_cluster", "prerequisites", "--install"))
     return said.strip().splitlines()[-1] if said.strip() else "all there"
+
+
+def _check_tools(kind: Kind) -> str:
+    """A cluster that is not ours is spoken to with the tools on ``PATH``."""
+    if kind is Kind.GIVEN:
+        _registry()
+    missing = [name for name in ("kubectl", "helm") if shutil.which(name) is None]
+    if not any(shutil.which(engine) for engine in ("docker", "podman", "buildah")):
+        missing.append("docker, podman or buildah")
+    if missing:
+        raise StepFailed(f"Not installed or not on PATH: {', '.join(missing)}.")
+    return "all there"
 
 
 def build(ground: Ground, console: Console) -> str:
@@ -55,7 +68,7 @@ def start_cluster(ground: Ground, console: Console) -> str:
     """The cluster answers and its kubeconfig is known."""
     starts = {
         Kind.LOCAL: tool("leyden_cluster", "up", "--nodes", str(NODES)),
-        Kind.KIND: [str(ROOT / "cluster" / "kind-up"), KIND_CLUSTER, str(NODES), str(CACHE / "kind.kubeconfig")],
+        Kind.KIND: [str(ROOT / "cluster" / "kind-up"), KIND_CLUSTER, str(NODES), str(KIND_KUBECONFIG)],
     }
     if command := starts.get(ground.target.kind):
         run_side_by_side([LongCommand("cluster", command, LOGS / "cluster-up.log")], console)
@@ -69,7 +82,7 @@ def _kubeconfig(target: Target) -> Path:
         case Kind.LOCAL:
             return Path(capture(tool("leyden_cluster", "kubeconfig")).strip())
         case Kind.KIND:
-            return CACHE / "kind.kubeconfig"
+            return KIND_KUBECONFIG
         case Kind.GIVEN:
             return Path(os.environ["KUBECONFIG"])
 

@@ -2,9 +2,9 @@
 
 import subprocess
 
-from leyden_quickstart.cluster import CACHE, NAMESPACE, RELEASE, SYSTEM_NAMESPACE, ground_here
+from leyden_quickstart.cluster import NAMESPACE, RELEASE, SYSTEM_NAMESPACE, ground_here
 from leyden_quickstart.processes import capture
-from leyden_quickstart.target import KIND_CLUSTER, Kind, binary, tool
+from leyden_quickstart.target import KIND_CLUSTER, KIND_KUBECONFIG, Kind, binary, tool
 
 
 def remove() -> int:
@@ -19,7 +19,7 @@ def remove() -> int:
             return subprocess.run(tool("leyden_cluster", "down"), check=False).returncode
         case Kind.KIND:
             print(capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER]))
-            (CACHE / "kind.kubeconfig").unlink(missing_ok=True)
+            KIND_KUBECONFIG.unlink(missing_ok=True)
         case Kind.GIVEN:
             kubeconfig = f"--kubeconfig={target.kubeconfig}"
             kubectl, helm = binary("kubectl", target), binary("helm", target)
@@ -29,5 +29,5 @@ def remove() -> int:
                     [helm, kubeconfig, "uninstall", RELEASE, f"--namespace={SYSTEM_NAMESPACE}", "--ignore-not-found"]
                 )
             )
-            print("The CRDs stay: other jobs may use them. kubectl delete crd -l app.kubernetes.io/part-of=leyden")
+            print(f"The CRDs and the namespace {SYSTEM_NAMESPACE} stay: others may use them.")
     return 0

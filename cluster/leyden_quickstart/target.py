@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from leyden_cluster.settings import admin_kubeconfig, cache_directory
 from leyden_quickstart.processes import capture
 
 KIND_CLUSTER = "leyden"
+KIND_KUBECONFIG = cache_directory() / "kind.kubeconfig"
 NODES = 3
 
 
@@ -38,10 +41,14 @@ class Target:
         }[self.kind]
 
 
-def choose(environ: dict[str, str], docker_answers: bool, has_kind: bool) -> Target:
-    """The order of choice. Pure: what the machine has comes in as arguments."""
+def choose(environ: Mapping[str, str], docker_answers: bool, has_kind: bool, ours: Mapping[Path, Kind]) -> Target:
+    """The order of choice. Pure: what the machine has comes in as arguments.
+
+    ``ours``: kubeconfig files of the clusters that the quickstart starts itself. Whoever exported one of them, as the
+    quickstart's last lines say, still means that cluster.
+    """
     if given := environ.get("KUBECONFIG"):
-        return Target(Kind.GIVEN, Path(given))
+        return Target(ours[Path(given)]) if Path(given) in ours else Target(Kind.GIVEN, Path(given))
     if docker_answers and has_kind:
         return Target(Kind.KIND)
     return Target(Kind.LOCAL)
@@ -49,7 +56,8 @@ def choose(environ: dict[str, str], docker_answers: bool, has_kind: bool) -> Tar
 
 def choose_here() -> Target:
     """:func:`choose` with what this machine has."""
-    return choose(dict(os.environ), docker_answers(), shutil.which("kind") is not None)
+    ours = {admin_kubeconfig(): Kind.LOCAL, KIND_KUBECONFIG: Kind.KIND}
+    return choose(os.environ, docker_answers(), shutil.which("kind") is not None, ours)
 
 
 def docker_answers() -> bool:
