@@ -82,6 +82,17 @@ def test_a_corrupt_newest_checkpoint_is_passed_over(tmp_path: Path, damage: Any,
     assert len(skipped) == 1 and reason in skipped[0] and "step-000000000010" in skipped[0]
 
 
+def test_a_damaged_newest_checkpoint_does_not_push_out_what_is_committed_after_it(tmp_path: Path) -> None:
+    fit(tmp_path, epochs=2, keep_last=2)
+    flip(tmp_path / "step-000000000010" / "weights.pt")
+    with pytest.warns(UserWarning, match="passed over"):
+        trainer = L.Trainer(max_steps=7, callbacks=[CheckpointDirectory(tmp_path, keep_last=1)], **SAVING)
+        trainer.fit(Regression(), loader())
+    chosen = store.choose(tmp_path)
+    assert chosen.stored is not None and chosen.stored.step == 7
+    assert (tmp_path / "step-000000000010").is_dir(), "a person may want to look at it"
+
+
 class Scored(Regression):
     """Its epochs have the scores that a test says."""
 
@@ -110,21 +121,23 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(tmp_path: Path) -> None:
     (answer,) = values(run_ranks(1, jobs.save_on_a_full_disk, str(tmp_path), 4096))
     assert answer["reason"] == "CheckpointStorage"
     assert "step 10 cannot be written" in answer["message"] and "untouched" in answer["message"]
-    stored, skipped = store.choose(tmp_path)
-    assert stored is not None and stored.step == 5 and not skipped
+    chosen = store.choose(tmp_path)
+    assert chosen.stored is not None and chosen.stored.step == 5 and not chosen.skipped
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointStorage, match=r"step 5 cannot be written to .*file.*: Not a directory"):
-        fit(tmp_path / "file" / "checkpoints", epochs=1)
+    module = Regression()
+    with pytest.raises(CheckpointStorage, match=r"directory .*file/checkpoints cannot be written: Not a directory"):
+        fit(tmp_path / "file" / "checkpoints", 1, module)
+    assert not module.seen, "it is said before anything is trained"
 
 
 def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     fit(tmp_path, epochs=1)
     (tmp_path / ".tmp-step-000000000010").mkdir()
     (tmp_path / "step-000000000005").rename(tmp_path / ".old-step-000000000005")
-    store.recover(tmp_path)
+    store.prepare(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["step-000000000005"]
 
 

@@ -88,5 +88,5 @@ def test_ranks_agree_on_the_step_to_stop_at(tmp_path: Path, asked_rank: int) -> 
     assert [one.exit_code for one in ended] == [exit_codes.STOPPED] * 2, [one.error for one in ended]
     steps = [struct.unpack("<q", (directory / "step").read_bytes())[0] for directory in shared]
     assert steps == [at_step + 2] * 2  # every batch, and the checkpoint
-    stored, skipped = store.choose(tmp_path / "checkpoints")
-    assert stored is not None and stored.step == at_step + 1 and not skipped
+    chosen = store.choose(tmp_path / "checkpoints")
+    assert chosen.stored is not None and chosen.stored.step == at_step + 1 and not chosen.skipped

@@ -99,18 +99,20 @@ class CheckpointDirectory(Callback):
 
     def _find(self) -> tuple[str | None, tuple[str, ...]]:
         plan = self.plan
-        store.recover(self.directory)
+        store.prepare(self.directory)
         if plan.resume.mode == "never":
             self._ignored = self._older_than_the_run()
-        stored, skipped = store.choose(self.directory, ignored=self._ignored)
+        own = store.choose(self.directory, ignored=self._ignored)
+        # A damaged one may be the newest for long: it must not push out those that this run commits.
+        self._ignored |= own.damaged
+        stored, skipped = own.stored, own.skipped
         if stored is None and plan.resume.mode == "other" and plan.resume.directory:
-            stored, others = store.choose(Path(plan.resume.directory), plan.resume.step)
-            skipped += others
+            other = store.choose(Path(plan.resume.directory), plan.resume.step)
+            stored, skipped = other.stored, skipped + other.skipped
             if stored is None:
-                raise MisconfigurationError(
-                    f"resume: {plan.resume.directory} holds no checkpoint to start from: {'; '.join(others) or 'empty'}"
-                )
-        return (str(stored.path) if stored is not None else None), tuple(skipped)
+                why = "; ".join(other.skipped) or "empty"
+                raise MisconfigurationError(f"resume: {plan.resume.directory} holds no checkpoint to start from: {why}")
+        return (str(stored.path) if stored is not None else None), skipped
 
     def resumed(self, trainer: Trainer) -> None:
         """The run now stands where its newest checkpoint is."""

@@ -25,11 +25,11 @@ def resolve(path: Path) -> Path:
         raise MisconfigurationError(f"there is no checkpoint at {path}")
     if path.is_file() or (path / "manifest.json").is_file():
         return path
-    stored, skipped = store.choose(path)
-    if stored is None:
-        why = "; ".join(skipped) or "it holds no step-* directory with a manifest.json"
+    chosen = store.choose(path)
+    if chosen.stored is None:
+        why = "; ".join(chosen.skipped) or "it holds no step-* directory with a manifest.json"
         raise MisconfigurationError(f"{path} holds no checkpoint that can be read: {why}")
-    return stored.path
+    return chosen.stored.path
 
 
 def read(path: Path, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:

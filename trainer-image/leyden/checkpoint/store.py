@@ -109,11 +109,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def recover(root: Path) -> None:
-    """Clear what a killed writer left: unfinished directories go, a checkpoint caught in replacement comes back."""
-    if not root.is_dir():
-        return
+def prepare(root: Path) -> None:
+    """Make the directory of a run's checkpoints, prove that it can be written, and clear what a killed writer left.
+
+    Unfinished directories go, a checkpoint caught in replacement comes back. Raises ``CheckpointStorage``: better
+    before the first step than after an epoch.
+    """
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / f"{UNFINISHED}probe").mkdir(exist_ok=True)
         for entry in list(root.iterdir()):
             if entry.name.startswith(REPLACED) and not (root / entry.name.removeprefix(REPLACED)).exists():
                 os.rename(entry, root / entry.name.removeprefix(REPLACED))
@@ -177,23 +181,38 @@ def complete(root: Path, ignored: frozenset[str] = frozenset()) -> list[Stored]:
     return [stored for stored in found if stored.digest not in ignored]
 
 
-def choose(
-    root: Path, step: int | None = None, ignored: frozenset[str] = frozenset()
-) -> tuple[Stored | None, list[str]]:
-    """The newest checkpoint (or that of ``step``) whose files are whole, and why newer ones were passed over."""
+@dataclass(frozen=True)
+class Choice:
+    """What a run starts from, and why newer checkpoints were passed over."""
+
+    stored: Stored | None
+    skipped: tuple[str, ...] = ()
+    damaged: frozenset[str] = frozenset()
+    """Digests of those passed over, as far as their manifests can be read."""
+
+
+def choose(root: Path, step: int | None = None, ignored: frozenset[str] = frozenset()) -> Choice:
+    """The newest checkpoint (or that of ``step``) whose files are whole."""
     from leyden_contract.manifest import complete_steps, step_directory
 
     skipped: list[str] = []
+    damaged: set[str] = set()
     for candidate in complete_steps(root) if step is None else [step]:
         try:
             stored = inspect(root / step_directory(candidate))
-            if stored.digest in ignored:
-                continue
-            verify(stored)
-            return stored, skipped
         except CheckpointCorrupt as error:
             skipped.append(str(error))
-    return None, skipped
+            continue
+        if stored.digest in ignored:
+            continue
+        try:
+            verify(stored)
+        except CheckpointCorrupt as error:
+            skipped.append(str(error))
+            damaged.add(stored.digest)
+            continue
+        return Choice(stored, tuple(skipped), frozenset(damaged))
+    return Choice(None, tuple(skipped), frozenset(damaged))
 
 
 def disown(root: Path, owner: str) -> frozenset[str]:
