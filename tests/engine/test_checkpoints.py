@@ -16,7 +16,7 @@ from engine.programs import QUIET, Regression, loader, same, weights
 from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
 from leyden.checkpoint import store
-from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
+from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError, Superseded
 from leyden_contract.manifest import Manifest, digest_of
 
 SAVING = {**QUIET, "enable_checkpointing": None}
@@ -148,6 +148,37 @@ def test_never_resuming_leaves_older_checkpoints_alone(tmp_path: Path, monkeypat
     assert isinstance(fresh, Regression) and len(fresh.seen) == 5
     again = fit(tmp_path, epochs=2, resume="never")  # the same job, restarted: its own checkpoint counts
     assert isinstance(again, Regression) and len(again.seen) == 5
+
+
+def test_each_start_that_never_resumes_is_fresh_but_for_torchruns_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps_of(restarts: str, epochs: int) -> int:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+        module = fit(tmp_path, epochs, resume="never")
+        assert isinstance(module, Regression)
+        return len(module.seen)
+
+    assert [steps_of("0", 1), steps_of("0", 1), steps_of("1", 2)] == [5, 5, 5]
+
+
+def test_an_attempt_that_was_given_up_cannot_touch_its_successors_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OvertakenInEpoch(Regression):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                with monkeypatch.context() as other:
+                    other.setenv("LEYDEN_RUN_ID", "uid-1")
+                    fit(tmp_path, epochs=3)
+
+    monkeypatch.setenv("LEYDEN_RUN_ID", "uid-0")
+    with pytest.raises(Superseded, match="run uid-1 writes its checkpoints to"):
+        fit(tmp_path, 4, OvertakenInEpoch())
+    with pytest.raises(Superseded, match="uid-0 must not any more"):
+        fit(tmp_path, 4)
+    assert [stored.step for stored in store.complete(tmp_path)] == [15, 10, 5]
 
 
 # Single files.

@@ -35,6 +35,12 @@ class CheckpointStorage(LeydenError):
     """The place where checkpoints go cannot be written or read: full, read-only, gone."""
 
 
+class Superseded(LeydenError):
+    """A later attempt of the job, or another job, writes to the checkpoint directory now."""
+
+    retryable = False
+
+
 class CheckpointCorrupt(LeydenError):
     """A checkpoint's files are not what its manifest says."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,9 @@ QUANTITIES = ("requests", "limits", "sizeLimit")
 
 ONLY_MADE = "Pod"
 """The kind that is never changed after it was made."""
+
+STUCK = timedelta(seconds=10)
+"""A pod that is still there so long after its grace period is on a node that does not answer."""
 
 CANNOT_START = ("StartError", "ContainerCannotRun")
 
@@ -125,7 +128,21 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        return not self.terminating and self.condition("Ready").get("status") == "True"
+        return not self.terminating and self.ready_condition
+
+    @property
+    def ready_condition(self) -> bool:
+        """The condition as it stands. The node's controller withdraws it from pods of a node that is silent."""
+        return bool(self.condition("Ready").get("status") == "True")
+
+    def out_of_reach(self, now: datetime) -> bool:
+        """It was told to go, but its node does not answer: it stays listed, and may run, until the node is back."""
+        if self.ended or not self.terminating:
+            return False
+        # A kubelet that is there reports the end of a container and that the pod is not ready at the same time.
+        unheard = not self.ready_condition and bool(self._containers("running"))
+        late = now > datetime.fromisoformat(self.raw["metadata"]["deletionTimestamp"]) + STUCK
+        return late or (unheard and self.cause is Cause.NODE_LOST)
 
     @property
     def unschedulable(self) -> str:

@@ -33,6 +33,14 @@ def counted(job: TrainingJob, report: Report | None, coordinator: str, now: date
     )
 
 
+def with_one_more(before: RestartsStatus, cause: Cause) -> RestartsStatus:
+    """One that no ledger has: the coordinator that would book it is itself what was lost."""
+    counts = before.by_cause.model_dump()
+    counts[cause.value] += 1
+    changes = {"by_cause": CauseCounts.model_validate(counts), "last_reason": cause.value}
+    return before.model_copy(update=changes)
+
+
 def _add(before: CauseCounts, fresh: tuple[Booking, ...]) -> CauseCounts:
     counts = before.model_dump()
     for booking in fresh:

@@ -6,7 +6,7 @@ from typing import Any
 from leyden_contract.wire import Membership, Report, RunPhase
 from leyden_operator.api import Json, TrainingJob, TrainingJobStatus
 from leyden_operator.api.training_status import NodesStatus
-from leyden_operator.decide import events, reasons, training_conditions
+from leyden_operator.decide import events, reasons, restarts, training_conditions
 from leyden_operator.decide.children import ONLY_MADE, covers, deletion, key
 from leyden_operator.decide.conditions import Finding, updated
 from leyden_operator.decide.plan import Deletion, Observed, Plan
@@ -35,7 +35,7 @@ def decide_training(
         return _clean_up(view)
     verdict = judge(view)
     if verdict and verdict.outcome == "again":
-        return _new_attempt(view)
+        return _new_attempt(view, verdict)
     if verdict:
         return _end(view, verdict)
     return _suspend(view) if job.spec.suspend else _train(view)
@@ -74,7 +74,7 @@ def _train(view: View) -> Plan:
     """Have all pods that there should be, and report."""
     workers = view.workers
     shared = _shared(view)
-    places, wait = workers.missing(view.now)
+    places, wait = workers.missing()
     origin = view.origin
     made = [desired.worker(view.job, place, origin, _gang(view), view.settings) for place in places]
     coordinator = _coordinator(view)
@@ -147,19 +147,22 @@ def _membership(view: View, workers: Workers, suspend: bool = False) -> Membersh
     return membership(workers, suspend) if view.coordinator and view.coordinator.ready else None
 
 
-def _new_attempt(view: View) -> Plan:
+def _new_attempt(view: View, verdict: Verdict) -> Plan:
     """Begin again from the newest checkpoint. Only the number is written: the next look acts on it."""
     found = [
         *training_conditions.in_progress(view, set())[:2],
         Finding("Running", "False", reasons.RESTARTING, f"attempt {view.attempt + 1} begins"),
         *training_conditions.in_progress(view, set())[3:],
     ]
-    return _plan(view, _status(view, found, attempt=view.attempt + 1), SOON)
+    changes: dict[str, Any] = {"attempt": view.attempt + 1}
+    if verdict.cause:
+        changes["restarts"] = restarts.with_one_more(view.restarts, verdict.cause)
+    return _plan(view, _status(view, found, **changes), SOON)
 
 
 def _suspend(view: View) -> Plan:
     """Have the ranks commit a checkpoint and stop, then give everything back."""
-    working = [pod for pod in view.workers.pods if not pod.ended]
+    working = [pod for pod in view.workers.pods if not pod.ended and not pod.out_of_reach(view.now)]
     stopped = not working or (view.report is not None and view.report.phase is RunPhase.SUSPENDED)
     unheard = view.coordinator is None or not view.coordinator.ready
     # Without a coordinator nobody can be told, but a pod that is deleted commits a checkpoint all the same.

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from leyden_contract import exit_codes
-from leyden_contract.wire import RunPhase
+from leyden_contract.wire import Cause, RunPhase
 from leyden_operator.decide import reasons
 from leyden_operator.decide.children import CANNOT_START, Pod
 from leyden_operator.decide.view import View
@@ -16,11 +16,12 @@ STORAGE = "CheckpointStorage"
 
 @dataclass(frozen=True)
 class Verdict:
-    """``again``: a new attempt from the newest checkpoint."""
+    """``again``: a new attempt from the newest checkpoint; ``cause``: where nobody else books that restart."""
 
     outcome: Literal["succeeded", "failed", "again"]
     reason: str = ""
     message: str = ""
+    cause: Cause | None = None
 
 
 def judge(view: View) -> Verdict | None:
@@ -36,8 +37,9 @@ def judge(view: View) -> Verdict | None:
         return _broken(view)
     if _pods_keep_failing(view):
         return _spent(view)
-    resumed = view.was_suspended and not view.job.spec.suspend
-    return Verdict("again") if resumed or view.coordinator_stuck else None
+    if view.coordinator_lost:
+        return Verdict("again", cause=Cause.NODE_LOST)
+    return Verdict("again") if view.was_suspended and not view.job.spec.suspend else None
 
 
 def _deadline(view: View) -> Verdict | None:

@@ -1,7 +1,7 @@
 """A training job and everything that is known of it, put in order for the decision."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
 from leyden_contract.wire import Checkpoint, Report
@@ -22,9 +22,6 @@ from leyden_operator.decide.workers import Workers
 from leyden_operator.desired import names
 from leyden_operator.desired.training import Origin
 from leyden_operator.settings import Settings
-
-STUCK = timedelta(seconds=10)
-"""A pod that is still there so long after its grace period is on a node that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,9 @@ class View:
     @cached_property
     def workers(self) -> Workers:
         pods = [Pod(child) for child in self.children if child["kind"] == "Pod"]
-        return Workers(self.job, self.attempt, tuple(pod for pod in pods if pod.label(names.ROLE) == "worker"))
+        return Workers(
+            self.job, self.attempt, tuple(pod for pod in pods if pod.label(names.ROLE) == "worker"), self.now
+        )
 
     @cached_property
     def coordinator(self) -> Pod | None:
@@ -65,12 +64,9 @@ class View:
         return next((pod for pod in pods if pod.name == name), None)
 
     @property
-    def coordinator_stuck(self) -> bool:
+    def coordinator_lost(self) -> bool:
         """It goes with a lost node: its name stays taken, so only a new attempt can have a coordinator."""
-        pod = self.coordinator
-        if pod is None or not pod.terminating:
-            return False
-        return self.now > datetime.fromisoformat(pod.raw["metadata"]["deletionTimestamp"]) + STUCK
+        return self.coordinator is not None and self.coordinator.out_of_reach(self.now)
 
     @cached_property
     def report(self) -> Report | None:

@@ -21,6 +21,7 @@ class Workers:
     job: TrainingJob
     attempt: int
     pods: tuple[Pod, ...]
+    now: datetime
 
     @property
     def present(self) -> list[Pod]:
@@ -28,8 +29,12 @@ class Workers:
 
     @property
     def former(self) -> list[Pod]:
-        """Pods of earlier attempts that have not ended."""
-        return [pod for pod in self.pods if pod.attempt != self.attempt and not pod.ended]
+        """Pods of earlier attempts that have not ended. Those on lost nodes are not waited for.
+
+        If such a pod runs on, the checkpoint directory refuses it: the present attempt took it over.
+        """
+        earlier = (pod for pod in self.pods if pod.attempt != self.attempt)
+        return [pod for pod in earlier if not pod.ended and not pod.out_of_reach(self.now)]
 
     @property
     def live(self) -> list[Pod]:
@@ -61,27 +66,27 @@ class Workers:
         failed = [pod for pod in self.present if pod.index == index and pod.cause is Cause.FAILURE]
         return sorted(failed, key=lambda pod: (pod.created, pod.name))
 
-    def missing(self, now: datetime) -> tuple[list[Place], timedelta | None]:
+    def missing(self) -> tuple[list[Place], timedelta | None]:
         """Pods to make now, and how long until one more is due that waits because its forerunners failed."""
-        held = {pod.index for pod in self.present if pod.live or _just_finished(pod, now)}
+        held = {pod.index for pod in self.present if pod.live or _just_finished(pod, self.now)}
         used = {pod.name for pod in self.present}
         due, waits = [], []
         for index in range(self.job.spec.nodes.max):
             if index in held:
                 continue
-            wait = self._pause(index, now)
+            wait = self._pause(index)
             if wait > timedelta():
                 waits.append(wait)
             else:
                 due.append(self._place(index, used))
         return due, min(waits, default=None)
 
-    def _pause(self, index: int, now: datetime) -> timedelta:
+    def _pause(self, index: int) -> timedelta:
         failed = self.failures(index)
         if not failed or (ended := failed[-1].ended_at) is None:
             return timedelta()
         pause: timedelta = min(FIRST_PAUSE * 2 ** min(len(failed) - 1, 10), LONGEST_PAUSE)
-        return ended + pause - now
+        return ended + pause - self.now
 
     def _place(self, index: int, used: set[str]) -> Place:
         """The smallest free replacement number: a lost node may hold a name for long."""

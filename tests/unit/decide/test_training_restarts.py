@@ -152,3 +152,50 @@ def test_agent_that_never_joins_uses_up_the_budget_with_growing_pauses() -> None
         cluster.now += timedelta(seconds=1)
         cluster.look()
     assert (tries, reason(cluster.job, "Failed")) == (3, "RestartBudgetSpent")
+
+
+def lose(cluster: Cluster, *names: str) -> None:
+    """What Kubernetes says of pods on a node that went silent, once they are told to go."""
+    for name in names:
+        pod = cluster.pod(name)
+        pod["metadata"]["deletionTimestamp"] = (cluster.now + timedelta(seconds=30)).isoformat()
+        pod["status"] = {
+            "phase": "Running",
+            "conditions": [
+                {"type": "Ready", "status": "False"},
+                {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
+            ],
+            "containerStatuses": [{"state": {"running": {"startedAt": START.isoformat()}}}],
+        }
+
+
+def test_a_lost_coordinator_means_a_new_attempt_that_waits_for_no_pod_of_the_lost_node() -> None:
+    cluster = running()
+    lose(cluster, "digits-0-coordinator", "digits-0-worker-2")
+    cluster.coordinator = None
+    cluster.look()
+    assert cluster.job.status.attempt == 1
+    assert cluster.job.status.restarts.by_cause.NodeLost == 1
+    cluster.settle()
+    assert cluster.pods() == ["digits-0-worker-2", "digits-1-worker-0", "digits-1-worker-1", "digits-1-worker-2"]
+    assert cluster.job.status.restarts.by_cause.NodeLost == 1, "booked once"
+
+
+def test_a_coordinator_that_is_deleted_on_a_node_that_answers_is_replaced_in_its_attempt() -> None:
+    cluster = running()
+    pod = cluster.pod("digits-0-coordinator")
+    pod["metadata"]["deletionTimestamp"] = (cluster.now + timedelta(seconds=10)).isoformat()
+    cluster.look()
+    del cluster.objects["Pod", "digits-0-coordinator"]
+    cluster.look()
+    assert cluster.job.status.attempt == 0 and cluster.pods("coordinator") == ["digits-0-coordinator"]
+
+
+def test_suspending_does_not_wait_for_a_lost_node() -> None:
+    cluster = running()
+    cluster.job = training_job(status=cluster.job.status.to_json(), suspend=True)
+    lose(cluster, "digits-0-worker-2")
+    for name in ("digits-0-worker-0", "digits-0-worker-1"):
+        cluster.end(name, 0)
+    cluster.settle()
+    assert cluster.job.status.phase == "Suspended"

@@ -1,7 +1,9 @@
 """The coordinator as the agent sees it: JSON over HTTP with the standard library."""
 
+import contextlib
 import http.client
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -37,12 +39,14 @@ class Refused(Exception):
 
 
 class Client:
-    """One connection per request: they are few, and nothing has to be kept alive over a restart of the other side."""
+    """One connection that is kept: its name is looked up once, so that training survives a cluster without DNS."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+        self._where = f"{parts.hostname}:{parts.port}"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._one_at_a_time = threading.Lock()
 
     def join(self, request: JoinRequest) -> RoundAssignment | Gone | None:
         """Ask for a place; ``None`` means to ask again."""
@@ -76,17 +80,33 @@ class Client:
                 time.sleep(RETRY_SECONDS)
 
     def _post(self, path: str, message: BaseModel, timeout: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        try:
-            connection.request("POST", path, message.model_dump_json().encode(), self._headers)
-            response = connection.getresponse()
-            status, body = response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self._host}:{self._port}: {error}") from error
-        finally:
-            connection.close()
+        status, body = self._answer(path, message.model_dump_json().encode(), timeout)
         if status >= 500:
-            raise Unreachable(f"{self._host}:{self._port}: HTTP {status}")
+            raise Unreachable(f"{self._where}: HTTP {status}")
         if status >= 400 and status != 410:
             raise Refused(f"{path}: HTTP {status}: {body.decode(errors='replace')[:500]}")
         return status, body
+
+    def _answer(self, path: str, message: bytes, timeout: float) -> tuple[int, bytes]:
+        with self._one_at_a_time:
+            try:
+                if self._connection.sock is not None:
+                    # It may have been closed since the last answer. Then only a new one tells who is there.
+                    with contextlib.suppress(ConnectionError):
+                        return self._exchange(path, message, timeout)
+                return self._exchange(path, message, timeout)
+            except (OSError, http.client.HTTPException) as error:
+                raise Unreachable(f"{self._where}: {error}") from error
+
+    def _exchange(self, path: str, message: bytes, timeout: float) -> tuple[int, bytes]:
+        connection = self._connection
+        connection.timeout = timeout
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout)
+            connection.request("POST", path, message, self._headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise

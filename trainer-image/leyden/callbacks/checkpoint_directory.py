@@ -15,7 +15,7 @@ import torch
 from leyden.callbacks.base import Callback
 from leyden.checkpoint import signature, store
 from leyden.checkpoint.capture import capture
-from leyden.errors import CheckpointStorage, MisconfigurationError
+from leyden.errors import CheckpointStorage, MisconfigurationError, Superseded
 from leyden_contract import environment
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class CheckpointDirectory(Callback):
 
     def _find(self) -> tuple[str | None, tuple[str, ...]]:
         plan = self.plan
-        store.prepare(self.directory)
+        store.prepare(self.directory, _job_attempt())
         if plan.resume.mode == "never":
             self._ignored = self._older_than_the_run()
         own = store.choose(self.directory, ignored=self._ignored)
@@ -120,10 +120,10 @@ class CheckpointDirectory(Callback):
 
     def _older_than_the_run(self) -> frozenset[str]:
         """What a run that starts afresh must leave alone: also after a restart, when its own checkpoints count."""
-        run = os.environ.get(environment.RUN_ID) or os.environ.get("TORCHELASTIC_RUN_ID")
-        if not run:
-            return frozenset(stored.digest for stored in store.complete(self.directory))
-        return store.disown(self.directory, run.rsplit("-", 1)[0])
+        if attempt := _job_attempt():
+            return store.disown(self.directory, attempt.rsplit("-", 1)[0], first=False)
+        first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        return store.disown(self.directory, "restarts", first)
 
     # Saving.
 
@@ -154,16 +154,18 @@ class CheckpointDirectory(Callback):
         if trainer.is_global_zero:
             try:
                 self._commit(trainer, contents)
-            except CheckpointStorage as error:
-                outcome = str(error)
+            except (CheckpointStorage, Superseded) as error:
+                outcome = error
         if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
-            raise CheckpointStorage(problem)
+            raise problem
         self._last_saved = mark
         trainer.tick()
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
     def _commit(self, trainer: Trainer, contents: dict[str, Any]) -> None:
+        if attempt := _job_attempt():
+            store.must_write(self.directory, attempt)
         module = trainer.lightning_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         weights = contents.pop("state_dict")
@@ -206,6 +208,11 @@ class CheckpointDirectory(Callback):
             kept=tuple(_wire(stored) for stored in kept[:32]),
             skipped=self._skipped,
         )
+
+
+def _job_attempt() -> str:
+    """The attempt of a TrainingJob that this process belongs to; empty elsewhere, where names may be used again."""
+    return os.environ.get(environment.RUN_ID, "")
 
 
 def _mark(trainer: Trainer) -> tuple[int, int]:

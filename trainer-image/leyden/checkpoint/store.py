@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leyden.errors import CheckpointCorrupt, CheckpointStorage
+from leyden.errors import CheckpointCorrupt, CheckpointStorage, Superseded
 
 if TYPE_CHECKING:
     from leyden_contract.manifest import FileEntry, Manifest
 
 WEIGHTS = "weights.pt"
 STATE = "state.pt"
+WRITERS = ".writers"
 UNFINISHED = ".tmp-"
 REPLACED = ".old-"
 
@@ -109,14 +110,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def prepare(root: Path) -> None:
+def prepare(root: Path, run: str = "") -> None:
     """Make the directory of a run's checkpoints, prove that it can be written, and clear what a killed writer left.
 
-    Unfinished directories go, a checkpoint caught in replacement comes back. Raises ``CheckpointStorage``: better
-    before the first step than after an epoch.
+    Unfinished directories go, a checkpoint caught in replacement comes back. ``run``: becomes the one that writes here.
+    Raises ``CheckpointStorage``: better before the first step than after an epoch; and ``Superseded``.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if run:
+            _take_over(root, run)
         (root / f"{UNFINISHED}probe").mkdir(exist_ok=True)
         for entry in list(root.iterdir()):
             if entry.name.startswith(REPLACED) and not (root / entry.name.removeprefix(REPLACED)).exists():
@@ -215,16 +218,46 @@ def choose(root: Path, step: int | None = None, ignored: frozenset[str] = frozen
     return Choice(None, tuple(skipped), frozenset(damaged))
 
 
-def disown(root: Path, owner: str) -> frozenset[str]:
-    """Digests of the checkpoints that were there before ``owner`` first asked. Asking again gives the same."""
+def disown(root: Path, owner: str, first: bool) -> frozenset[str]:
+    """Digests of the checkpoints that were there before ``owner`` first asked, if not now. Later it gets the same."""
     note = root / f".before-{owner}"
     try:
-        if not note.exists():
+        if first or not note.exists():
             root.mkdir(parents=True, exist_ok=True)
             _write_bytes(note, "\n".join(stored.digest for stored in complete(root)).encode())
         return frozenset(note.read_text().split())
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
+
+
+def _take_over(root: Path, run: str) -> None:
+    """Runs are listed in the order in which they came, and the last one writes."""
+    listed = _writers(root)
+    if run not in listed:
+        _write_bytes(root / f"{WRITERS}.tmp", "\n".join([*listed, run]).encode())
+        os.rename(root / f"{WRITERS}.tmp", root / WRITERS)
+    must_write(root, run)
+
+
+def must_write(root: Path, run: str) -> None:
+    """Raise ``Superseded`` where another run took over from ``run``.
+
+    Processes on a node that nobody can reach go on for as long as they like. They must not replace or prune the
+    checkpoints of the attempt that was begun without them.
+    """
+    try:
+        listed = _writers(root)
+    except OSError as error:
+        raise CheckpointStorage(f"the checkpoint directory {root} cannot be read: {error.strerror}") from error
+    if listed and listed[-1] != run:
+        raise Superseded(f"run {listed[-1]} writes its checkpoints to {root} now; {run} must not any more")
+
+
+def _writers(root: Path) -> list[str]:
+    try:
+        return (root / WRITERS).read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def rank(kept: list[Stored], metric: str, mode: str) -> list[Stored]:
