@@ -34,6 +34,11 @@ Say = Callable[[str], None]
 READY_SECONDS = 120.0
 GONE_SECONDS = 10.0
 NEEDED_GIGABYTES = 2
+LEAVE_LOST_NODES = [
+    {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    for taint in ("not-ready", "unreachable")
+]
+"""Tolerations of the addons: the default leaves a cluster without DNS for five minutes."""
 
 
 def plane() -> ControlPlane:
@@ -208,7 +213,12 @@ def kubectl(control: ControlPlane, *arguments: str, stdin: str | None = None) ->
 
 def _apply_addons(control: ControlPlane) -> None:
     text = (MANIFESTS / "addons.yaml").read_text()
-    values = {"ADDONS_IMAGE": ADDONS_IMAGE, "DNS_ADDRESS": DNS_ADDRESS, "VOLUMES": str(state_directory() / "volumes")}
+    values = {
+        "ADDONS_IMAGE": ADDONS_IMAGE,
+        "DNS_ADDRESS": DNS_ADDRESS,
+        "VOLUMES": str(state_directory() / "volumes"),
+        "LEAVE_LOST_NODES": json.dumps(LEAVE_LOST_NODES),
+    }
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
     kubectl(control, "apply", "-f", "-", stdin=text)

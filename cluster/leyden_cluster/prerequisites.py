@@ -22,7 +22,7 @@ COMMANDS = {
 }
 """Command -> the Debian package that has it."""
 
-FILES = {"/usr/lib/cni/bridge": "containernetworking-plugins", "/usr/lib/python3/dist-packages": "python3"}
+FILES = {"/usr/lib/cni/bridge": "containernetworking-plugins"}
 KERNEL = {"overlay": "/sys/module/overlay", "bridge": "/sys/module/bridge", "veth": "/sys/module/veth"}
 INSTALL_VARIABLE = "LEYDEN_INSTALL"
 

@@ -30,7 +30,7 @@ async def run(settings: Settings) -> None:
     _end_on_signals(ended)
     async with connect(_count) as cluster, aiohttp.ClientSession() as session:
         reconciler = Reconciler(cluster, Observer(cluster), Coordinators(session), settings)
-        queue = KeyQueue(_measured(reconciler))
+        queue = KeyQueue(Measured(reconciler))
         await _run(cluster, queue, settings, ended)
 
 
@@ -87,7 +87,7 @@ def _count(call: Call) -> None:
     metrics.api_requests.labels(call.verb, call.group, call.resource).inc()
 
 
-class _measured:
+class Measured:
     """A reconciler that counts and times what it does."""
 
     def __init__(self, reconciler: Reconciler) -> None:

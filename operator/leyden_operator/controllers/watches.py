@@ -68,8 +68,10 @@ class Watches:
             self._followers[key.namespace, job].add(key)
 
     def _unfollow(self, key: Key) -> None:
-        for followers in self._followers.values():
+        for job, followers in list(self._followers.items()):
             followers.discard(key)
+            if not followers:
+                del self._followers[job]
 
 
 def followed(body: Json) -> list[str]:

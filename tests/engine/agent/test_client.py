@@ -42,7 +42,7 @@ def coordinator() -> Iterator[ThreadingHTTPServer]:
 
 
 def client_of(server: ThreadingHTTPServer) -> Client:
-    return Client(f"http://localhost:{server.server_port}", "token")
+    return Client(f"http://localhost:{server.server_port}", "token", threading.Event())
 
 
 def test_without_dns_a_known_coordinator_is_heard(

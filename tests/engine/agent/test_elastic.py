@@ -132,6 +132,15 @@ def test_a_restarted_coordinator_disturbs_nobody(three: Callable[..., Run]) -> N
     assert run.phase(RunPhase.TRAINING).round == first
 
 
+def test_a_deleted_job_goes_at_once_although_its_coordinator_is_gone_first(three: Callable[..., Run]) -> None:
+    run = three(args="--aware")
+    run.trains(3, seconds=START)
+    run.kill("coordinator")
+    for name in "abc":
+        run.terminate(name)
+    assert [run.code(name, seconds=10) for name in "abc"] == [75, 75, 75]
+
+
 def test_two_ranks_in_a_pod_finish(tmp_path: Path) -> None:
     with Run(tmp_path, least=2, most=2, args="--steps 20") as run:
         run.start("a", 0, processes=2)

@@ -22,8 +22,8 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.client = Client(settings.coordinator, settings.token)
         self.told_to_end = threading.Event()
+        self.client = Client(settings.coordinator, settings.token, self.told_to_end)
         self.failed_with = 1
         """Exit code of the rank that failed last; the pod's own if the run is over because of it."""
 

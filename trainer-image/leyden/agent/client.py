@@ -25,6 +25,8 @@ from leyden_contract.wire import (
 
 TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+LAST_WORD_SECONDS = 3.0
 
 Said = TypeVar("Said", bound=BaseModel)
 log = logging.getLogger(__name__)
@@ -41,11 +43,12 @@ class Refused(Exception):
 class Client:
     """One connection that is kept: its name is looked up once, so that training survives a cluster without DNS."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, told_to_end: threading.Event) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
         self._where = f"{parts.hostname}:{parts.port}"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._told_to_end = told_to_end
         self._one_at_a_time = threading.Lock()
 
     def join(self, request: JoinRequest) -> RoundAssignment | Gone | None:
@@ -67,14 +70,18 @@ class Client:
     def leave(self, message: Leave) -> None:
         self._post("/v1/leave", message)
 
-    def insist(self, say: Callable[[Said], None], message: Said, seconds: float = 30.0) -> None:
-        """Say something until it is heard, for a while: the coordinator's container may be restarting."""
-        deadline = time.monotonic() + seconds
+    def insist(self, say: Callable[[Said], None], message: Said) -> None:
+        """Say something until it is heard, for a while: the coordinator's container may be restarting.
+
+        Not for long where this pod was told to end: the coordinator may have gone for good, with the job.
+        """
+        began = time.monotonic()
         while True:
             try:
                 return say(message)
             except Unreachable as error:
-                if time.monotonic() > deadline:
+                patience = LAST_WORD_SECONDS if self._told_to_end.is_set() else PATIENCE_SECONDS
+                if time.monotonic() - began > patience:
                     log.error("not heard by the coordinator: %s", error)
                     return None
                 time.sleep(RETRY_SECONDS)
