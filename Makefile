@@ -47,7 +47,7 @@ test: prerequisites ## Everything, from a clean clone: builds, verify, all test 
 	@$(MAKE) --no-print-directory verify test-unit test-api test-cluster
 
 test-unit: ## Unit, engine and server tiers
-	$(RUN) pytest -n 2 tests/unit tests/engine tests/server
+	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/server
 
 test-api: ## API and chart tiers, against a real etcd and kube-apiserver
 	$(RUN) pytest tests/api
@@ -58,7 +58,7 @@ test-cluster: ## The images, the local cluster's failures and the user's flows; 
 	LEYDEN_TEST_DOWN=1 $(RUN) pytest tests/cluster/test_zz_down.py
 
 test-quick: ## The inner loop: under a minute
-	$(RUN) pytest -q -n 2 -m "not slow" tests/unit tests/engine tests/server
+	$(RUN) pytest -q -n 2 --dist loadgroup -m "not slow" tests/unit tests/engine tests/server
 
 .PHONY: verify lint generate
 verify: lint ## What a change must pass: lint, types, import law, generated files, chart

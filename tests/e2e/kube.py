@@ -43,9 +43,9 @@ class Cluster:
     def get(self, kind: str, name: str) -> Object:
         return self.kubectl.get(kind, name)
 
-    def listed(self, kind: str, selector: str = "") -> list[Object]:
+    def listed(self, kind: str, selector: str = "", *where: str) -> list[Object]:
         arguments = ["-l", selector] if selector else []
-        items: list[Object] = json.loads(self.kubectl.run("get", kind, *arguments, "-o", "json"))["items"]
+        items: list[Object] = json.loads(self.kubectl.run("get", kind, *where, *arguments, "-o", "json"))["items"]
         return items
 
     def workers(self, job: str) -> list[Object]:

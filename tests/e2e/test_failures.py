@@ -61,12 +61,21 @@ def test_an_oom_kill_is_called_so(cluster: Cluster) -> None:
     assert job["status"]["lastFailure"]["reason"] == "OOMKilled"
 
 
-def test_a_job_waits_for_its_code_and_goes_on_by_itself(cluster: Cluster) -> None:
-    cluster.apply(checkpoints(), training_job("job"))
+@pytest.mark.parametrize(
+    "there, lacking, reason",
+    [
+        pytest.param(checkpoints(), code(), "ConfigMapNotFound", id="code"),
+        pytest.param(code(), checkpoints(), "PersistentVolumeClaimNotFound", id="claim"),
+    ],
+)
+def test_a_job_waits_for_what_it_names_and_goes_on_by_itself(
+    cluster: Cluster, there: Object, lacking: Object, reason: str
+) -> None:
+    cluster.apply(there, training_job("job"))
     waiting = cluster.wait_condition("trainingjob", "job", "Accepted", "False", 30)
     found = condition(waiting, "Accepted")
-    assert found["reason"] == "ConfigMapNotFound" and "code" in found["message"]
-    cluster.apply(code())
+    assert found["reason"] == reason and lacking["metadata"]["name"] in found["message"]
+    cluster.apply(lacking)
     cluster.wait_condition("trainingjob", "job", "Succeeded", seconds=180)
 
 

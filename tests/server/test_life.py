@@ -19,6 +19,8 @@ from leyden_server.loading import load
 from leyden_server.settings import from_environment
 from server.conftest import ROOT, environment, running
 
+pytestmark = pytest.mark.xdist_group("server")  # one process trains the model for all
+
 IMAGE = [[[0.0] * 8 for _ in range(8)]]
 
 

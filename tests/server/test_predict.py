@@ -10,6 +10,8 @@ import pytest
 from leyden_contract.manifest import complete_steps, digest_of, step_directory
 from server.conftest import Running
 
+pytestmark = pytest.mark.xdist_group("server")  # one process trains the model for all
+
 IMAGE = [[[0.0] * 8 for _ in range(8)]]
 
 
