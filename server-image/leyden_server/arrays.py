@@ -11,8 +11,10 @@ from leyden_server.errors import BadRequest
 Array = npt.NDArray[Any]
 Path = tuple[str | int, ...]
 
-# bfloat16 has no numpy type; the model casts.
-NUMPY = {"bfloat16": "float32"}
+
+def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
+    """The type of a client's numbers. There is no bfloat16 in numpy: the model casts."""
+    return np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
 
 
 def to_array(value: Any, spec: TensorSpec, where: Path) -> Array:
@@ -21,7 +23,7 @@ def to_array(value: Any, spec: TensorSpec, where: Path) -> Array:
     Raises:
         BadRequest: not numbers, ragged, of the wrong shape, empty, or not representable; names the element.
     """
-    wanted = np.dtype(NUMPY.get(spec.dtype, spec.dtype))
+    wanted = dtype_of(spec)
     try:
         given = np.array(value)
     except ValueError:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from leyden_contract.manifest import Signature, TensorSpec
-from leyden_server.arrays import Array, to_array
+from leyden_server.arrays import Array, dtype_of, to_array
 from leyden_server.errors import BadRequest, CannotServe
 from leyden_server.loading import Loaded
 
@@ -89,8 +89,7 @@ class Model:
 
 
 def _zeros(spec: TensorSpec) -> Array:
-    kind = "float32" if spec.dtype == "bfloat16" else spec.dtype
-    return np.zeros([size or 1 for size in spec.shape], dtype=kind)
+    return np.zeros([size or 1 for size in spec.shape], dtype=dtype_of(spec))
 
 
 def _array(tensor: torch.Tensor) -> Array:

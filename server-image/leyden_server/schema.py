@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from leyden_contract.manifest import Signature, TensorSpec
+from leyden_server.arrays import dtype_of
 
 SCALARS: dict[str, Any] = {"f": float, "b": bool, "i": int, "u": int}
 
@@ -33,25 +35,39 @@ def answer_model(signature: Signature) -> type[BaseModel]:
     """``{"outputs": ..., "step": ..., "digest": ...}``."""
     return create_model(
         "Answer",
-        outputs=(_fields("Outputs", signature.outputs, empty=True), ...),
+        outputs=(_fields("Outputs", signature.outputs, output=True), ...),
         step=(int, Field(description="optimizer steps of the checkpoint that answered")),
         digest=(str, Field(description="digest of the checkpoint that answered")),
     )
 
 
-def _fields(name: str, specs: tuple[TensorSpec, ...], empty: bool = False) -> Any:
+def _fields(name: str, specs: tuple[TensorSpec, ...], output: bool = False) -> Any:
     if len(specs) == 1:
-        return nested(specs[0], empty)
-    fields: dict[str, Any] = {spec.name: (nested(spec, empty), ...) for spec in specs}
+        return nested(specs[0], output)
+    fields: dict[str, Any] = {spec.name: (nested(spec, output), ...) for spec in specs}
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def nested(spec: TensorSpec, nullable: bool = False) -> Any:
-    """Lists in lists of numbers, with the lengths that are known. Outputs may hold ``null`` for NaN and infinity."""
-    kind: Any = SCALARS["f" if "float" in spec.dtype else spec.dtype[0]]
-    if kind is float and nullable:
-        kind = float | None
+def nested(spec: TensorSpec, output: bool = False) -> Any:
+    """Lists in lists of numbers, with the lengths that are known."""
+    kind = _output(spec) if output else _input(spec)
     for size in reversed(spec.shape):
         length = Field(min_length=1) if size is None else Field(min_length=size, max_length=size)
         kind = Annotated[list[kind], length]
     return kind
+
+
+def _output(spec: TensorSpec) -> Any:
+    """One number. NaN and infinity become ``null``, as JSON has neither."""
+    kind = SCALARS[dtype_of(spec).kind]
+    return float | None if kind is float else kind
+
+
+def _input(spec: TensorSpec) -> Any:
+    """One number within what its type can hold."""
+    wanted = dtype_of(spec)
+    if wanted.kind == "b":
+        return bool
+    range: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
+    kind = SCALARS[wanted.kind]
+    return Annotated[kind, Field(ge=kind(range.min), le=kind(range.max))]
