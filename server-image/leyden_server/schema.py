@@ -50,7 +50,7 @@ def _fields(name: str, specs: tuple[TensorSpec, ...], output: bool = False) -> A
 
 def nested(spec: TensorSpec, output: bool = False) -> Any:
     """Lists in lists of numbers, with the lengths that are known."""
-    kind = _output(spec) if output else _input(spec)
+    kind: Any = _output(spec) if output else _input(spec)
     for size in reversed(spec.shape):
         length = Field(min_length=1) if size is None else Field(min_length=size, max_length=size)
         kind = Annotated[list[kind], length]
@@ -59,8 +59,8 @@ def nested(spec: TensorSpec, output: bool = False) -> Any:
 
 def _output(spec: TensorSpec) -> Any:
     """One number. NaN and infinity become ``null``, as JSON has neither."""
-    kind = SCALARS[dtype_of(spec).kind]
-    return float | None if kind is float else kind
+    kind = dtype_of(spec).kind
+    return float | None if kind == "f" else SCALARS[kind]
 
 
 def _input(spec: TensorSpec) -> Any:
@@ -69,5 +69,5 @@ def _input(spec: TensorSpec) -> Any:
     if wanted.kind == "b":
         return bool
     range: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
-    kind = SCALARS[wanted.kind]
+    kind: Any = SCALARS[wanted.kind]
     return Annotated[kind, Field(ge=kind(range.min), le=kind(range.max))]
