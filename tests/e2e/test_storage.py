@@ -100,7 +100,7 @@ def test_storage_that_may_not_be_written_is_said_before_anything_is_trained(clus
 
 def test_training_resumes_from_the_checkpoint_before_a_damaged_one_and_says_so(cluster: Cluster) -> None:
     cluster.apply(code(slow=SLOW), checkpoints(), long_job("job", 1, 1, epochs=200))
-    cluster.wait("trainingjob", "job", lambda job: len(job["status"]["checkpoints"].get("kept", ())) > 1, 120)
+    cluster.wait("trainingjob", "job", lambda job: len(kept(job)) > 1, 120)
     cluster.patch("trainingjob", "job", {"suspend": True})
     stopped = cluster.wait_condition("trainingjob", "job", "Suspended", seconds=90)
     newest, earlier = stopped["status"]["checkpoints"]["kept"][:2]
@@ -109,6 +109,11 @@ def test_training_resumes_from_the_checkpoint_before_a_damaged_one_and_says_so(c
     resumed = cluster.wait("trainingjob", "job", lambda job: ready_nodes(job) == 1 and passed_over(job), 120)
     assert newest["path"] in passed_over(resumed)[0] and "SHA-256" in passed_over(resumed)[0]
     assert step_of(resumed) > earlier["step"]
+
+
+def kept(job: Object) -> list[Object]:
+    found: list[Object] = job["status"].get("checkpoints", {}).get("kept", [])
+    return found
 
 
 def passed_over(job: Object) -> list[str]:
