@@ -54,7 +54,8 @@ test-api: ## API and chart tiers, against a real etcd and kube-apiserver
 	$(RUN) pytest tests/chart -m api
 
 test-cluster: ## The images, the local cluster's failures and the user's flows; leaves no cluster behind
-	$(RUN) pytest tests/images tests/cluster tests/e2e --ignore=tests/cluster/test_zz_down.py
+	$(RUN) pytest -n 2 --dist worksteal -m "not alone" tests/images tests/e2e
+	$(RUN) pytest -m "alone or cluster" tests/cluster tests/e2e --ignore=tests/cluster/test_zz_down.py
 	LEYDEN_TEST_DOWN=1 $(RUN) pytest tests/cluster/test_zz_down.py
 
 test-quick: ## The inner loop: under a minute

@@ -19,6 +19,7 @@ from chart.rendering import (
     render,
     the,
 )
+from leyden_operator.desired.pods import leave_lost_nodes
 from leyden_operator.settings import Settings, from_environment
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
@@ -107,6 +108,12 @@ def test_there_is_one_operator_at_a_time() -> None:
     spec = the(objects, "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     assert not of_kind(objects, "PodDisruptionBudget"), "with one replica it would forbid every drain"
+
+
+@pytest.mark.parametrize("own", [[], [{"key": "pool", "operator": "Exists"}]])
+def test_the_operator_leaves_a_lost_node_soon(own: list[Object]) -> None:
+    spec = the(render({"operator": {"tolerations": own}}), "Deployment")["spec"]["template"]["spec"]
+    assert spec["tolerations"] == [*own, *leave_lost_nodes()]
 
 
 def test_all_namespaces_take_a_cluster_role() -> None:

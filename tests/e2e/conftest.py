@@ -1,10 +1,12 @@
 """One cluster for all end-to-end tests: the quickstart's own, brought up by the quickstart's own steps."""
 
+import fcntl
 import hashlib
 import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,16 +25,26 @@ def tools_on_path() -> None:
 def installed(tools_on_path: None) -> Cluster:
     """A cluster with the images loaded and the operator installed. It is left running, as the quickstart leaves it."""
     ground = steps.ground_here()
-    console = Console(5, sys.stderr)
-    for title, step in (
-        ("Build", steps.build),
-        ("Start the cluster", steps.start_cluster),
-        ("Load the images", steps.load_images),
-        ("Install the operator", steps.install_operator),
-    ):
-        console.begin(title)
-        console.done(step(ground, console))
+    console = Console(4, sys.stderr)
+    with one_process_at_a_time():
+        for title, step in (
+            ("Build", steps.build),
+            ("Start the cluster", steps.start_cluster),
+            ("Load the images", steps.load_images),
+            ("Install the operator", steps.install_operator),
+        ):
+            console.begin(title)
+            console.done(step(ground, console))
     return Cluster(ground.kubectl)
+
+
+@contextmanager
+def one_process_at_a_time() -> Iterator[None]:
+    """pytest-xdist's workers each have a session of their own; what they share is made by one after the other."""
+    steps.LOGS.mkdir(parents=True, exist_ok=True)
+    with (steps.LOGS / "end-to-end.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

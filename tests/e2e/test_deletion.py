@@ -14,7 +14,11 @@ LIMIT = 60.0
 
 
 @pytest.mark.parametrize(
-    "meanwhile", [pytest.param(nullcontext, id="operator-running"), pytest.param(no_operator, id="operator-gone")]
+    "meanwhile",
+    [
+        pytest.param(nullcontext, id="operator-running"),
+        pytest.param(no_operator, id="operator-gone", marks=pytest.mark.alone),
+    ],
 )
 def test_a_namespace_goes_within_a_minute(
     cluster: Cluster, meanwhile: Callable[[Cluster], AbstractContextManager[object]]

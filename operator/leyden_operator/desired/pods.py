@@ -104,10 +104,10 @@ def resources(given: Resources) -> Json:
 
 
 def placement(given: Placement, labels: dict[str, str]) -> Json:
-    """Node selector, tolerations and spreading over nodes of the pods that have ``labels``."""
+    """Node selector, tolerations and spreading over nodes of the pods that have ``labels``; they leave lost nodes."""
     found: dict[str, Any] = {
         "nodeSelector": dict(given.node_selector),
-        "tolerations": [toleration.to_json() for toleration in given.tolerations],
+        "tolerations": [*(toleration.to_json() for toleration in given.tolerations), *leave_lost_nodes()],
     }
     term = {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": labels}}
     if given.spread == "required":

@@ -130,7 +130,6 @@ def worker(job: TrainingJob, place: Place, origin: Origin | None, gang: bool, se
     main["terminationMessagePolicy"] = "FallbackToLogsOnError"
     found = pods.pod_spec(main, volumes)
     found |= pods.placement(spec.placement, job_labels(job, "worker"))
-    found["tolerations"] = [*found.get("tolerations", ()), *pods.leave_lost_nodes()]
     found["restartPolicy"] = "Never"
     found["terminationGracePeriodSeconds"] = STOP_SECONDS
     if spec.scheduling.priority_class_name:

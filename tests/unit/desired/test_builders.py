@@ -4,12 +4,15 @@ from typing import Any
 import pytest
 
 from leyden_contract.launch import CheckpointPlan, Run
+from leyden_operator.api.inference import InferenceService, Served
 from leyden_operator.api.training import Checkpoint
-from leyden_operator.desired import training
+from leyden_operator.desired import serving, training
+from leyden_operator.desired.pods import leave_lost_nodes
 from leyden_operator.settings import Settings
-from unit.decide.cluster import training_job
+from unit.decide.cluster import START, training_job
 
 CLAIM = {"storage": {"persistentVolumeClaim": {"claimName": "c", "path": "p"}}}
+SERVED = Served.model_validate({"step": 7, "digest": f"sha256:{0:064}", "claimName": "c", "directory": "p"})
 
 
 def env_of(pod: dict[str, Any]) -> dict[str, Any]:
@@ -18,6 +21,12 @@ def env_of(pod: dict[str, Any]) -> dict[str, Any]:
 
 def worker(origin: training.Origin | None = None, **spec: Any) -> dict[str, Any]:
     return training.worker(training_job(**spec), training.Place(2, 1), origin, False, Settings())
+
+
+def inference_service(**spec: Any) -> InferenceService:
+    metadata = {"name": "digits", "namespace": "ml", "uid": "service-uid", "creationTimestamp": START.isoformat()}
+    model = {"trainingJob": {"name": "digits"}}
+    return InferenceService.model_validate({"metadata": metadata, "spec": {"model": model, **spec}, "status": {}})
 
 
 def test_same_input_gives_the_same_bytes() -> None:
@@ -63,3 +72,12 @@ def test_other_jobs_checkpoint_is_where_its_claim_is_mounted(claim: str, directo
 def test_pods_have_no_privileges_and_no_token(pod: dict[str, Any]) -> None:
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_every_pod_leaves_a_lost_node_soon_whatever_else_it_tolerates() -> None:
+    own = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    coordinator = training.coordinator(training_job(), 0, 3, Settings())
+    server = serving.deployment(inference_service(placement={"tolerations": own}), SERVED, Settings())
+    assert coordinator["spec"]["tolerations"] == leave_lost_nodes()
+    assert worker(placement={"tolerations": own})["spec"]["tolerations"] == [*own, *leave_lost_nodes()]
+    assert server["spec"]["template"]["spec"]["tolerations"] == [*own, *leave_lost_nodes()]
