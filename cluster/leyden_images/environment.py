@@ -1,4 +1,4 @@
-"""The development environment: everything in requirements/dev.txt, once for each content of that file."""
+"""The development environment, and beside it the projects that Leyden is compared with: once for each lock file."""
 
 import hashlib
 import importlib.util
@@ -6,12 +6,14 @@ import shutil
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 from leyden_images.parts import LOCK_OF_TOOLS, ROOT
 from leyden_images.shell import BuildError, Say, alone, cache_directory, run
 
 LOCK = "requirements/dev.txt"
+PEERS = "requirements/peers.txt"
 
 
 def environment(say: Say) -> Path:
@@ -22,35 +24,50 @@ def environment(say: Say) -> Path:
     Raises:
         BuildError: Python cannot make environments, or an installation failed.
     """
-    target = cache_directory() / f"venv-{key()}"
+
+    def fill(uv: str, folder: Path) -> None:
+        run(uv, "venv", "-q", "--python", sys.executable, "--relocatable", str(folder))
+        say(f"installing {LOCK}: gigabytes with torch, minutes on a first run")
+        python = ("--python", str(folder / "bin" / "python"))
+        # uv shows its progress on standard error.
+        run(uv, "pip", "install", *python, "--require-hashes", "-r", str(ROOT / LOCK))
+
+    return _made("venv", LOCK, fill, say)
+
+
+def peers(say: Say) -> Path:
+    """Path of a folder with Lightning and what it needs beyond the environment, for PYTHONPATH. Raises as above."""
+    python = environment(say) / "bin" / "python"
+
+    def fill(uv: str, folder: Path) -> None:
+        options = ("--no-deps", "--require-hashes", "--target", str(folder), "-r", str(ROOT / PEERS))
+        run(uv, "pip", "install", "-q", "--python", str(python), *options)
+
+    return _made("peers", PEERS, fill, say)
+
+
+def _made(name: str, lock: str, fill: Callable[[str, Path], None], say: Say) -> Path:
+    """The folder for a lock file's content, filled by ``fill(uv, folder)`` where it does not exist."""
+    target = cache_directory() / f"{name}-{key(lock)}"
     if target.is_dir():
         return target
     if importlib.util.find_spec("ensurepip") is None:
         raise BuildError("The Debian package python3-venv is missing; `make prerequisites` installs it.")
-    with alone("venv", say):
+    with alone(name, say):
         if not target.is_dir():
-            _make(target, say)
+            part = target.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=cache_directory(), prefix=".tools-") as tools:
+                say("installing uv")
+                venv.create(tools, with_pip=True)
+                run(f"{tools}/bin/pip", "install", "-q", "--require-hashes", "-r", str(ROOT / LOCK_OF_TOOLS))
+                fill(f"{tools}/bin/uv", part)
+            part.rename(target)
+            say(f"{target} is there")
     return target
 
 
-def _make(target: Path, say: Say) -> None:
-    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix=".venv-") as tools:
-        say("installing uv")
-        venv.create(tools, with_pip=True)
-        run(f"{tools}/bin/pip", "install", "-q", "--require-hashes", "-r", str(ROOT / LOCK_OF_TOOLS))
-        part = target.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        uv = f"{tools}/bin/uv"
-        run(uv, "venv", "-q", "--python", sys.executable, "--relocatable", str(part))
-        say(f"installing {LOCK}: gigabytes with torch, minutes on a first run")
-        python = ("--python", str(part / "bin" / "python"))
-        # uv shows its progress on standard error.
-        run(uv, "pip", "install", *python, "--require-hashes", "-r", str(ROOT / LOCK))
-    part.rename(target)
-    say(f"{target} is there")
-
-
-def key() -> str:
+def key(lock: str = LOCK) -> str:
     """Changes with the lock file and with the version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return hashlib.sha256(version.encode() + (ROOT / LOCK).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(version.encode() + (ROOT / lock).read_bytes()).hexdigest()[:12]
