@@ -14,6 +14,7 @@ QUIET: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
+    "enable_model_summary": False,
     "num_sanity_val_steps": 0,
     "accelerator": "cpu",
 }

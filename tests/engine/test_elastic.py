@@ -127,7 +127,7 @@ def test_what_the_user_must_change_is_said_in_one_sentence(workspace: Path, chan
         pytest.param({"accelerator": "tpu"}, "accelerator='tpu' .* one of 'auto', 'cpu'", id="accelerator"),
         pytest.param({"strategy": "fsdpp"}, "strategy='fsdpp'", id="strategy"),
         pytest.param({"devices": 2}, "devices=2 does not fit.*torchrun --nproc-per-node=2", id="devices"),
-        pytest.param({"precision": 17}, "precision=17 .* '32-true', 'bf16-mixed'", id="precision"),
+        pytest.param({"precision": 17}, "precision=17 .* '32-true', '16-mixed', 'bf16-mixed'", id="precision"),
         pytest.param({"max_epochs": -2}, "max_epochs=-2 .* at least -1", id="max-epochs"),
         pytest.param({"limit_val_batches": 1.5}, "limit_val_batches=1.5 .* 0.0 to 1.0", id="limit"),
         pytest.param({"val_check_interval": 0}, "val_check_interval=0", id="validation-interval"),

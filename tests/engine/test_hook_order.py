@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import leyden as L
-from engine.programs import Regression, loader
+from engine.programs import QUIET, Regression, loader
 from leyden.callbacks.base import Callback
 from leyden.hooks import CALLBACK_HOOKS, MODULE_HOOKS, SHARED_HOOKS
 
@@ -88,8 +88,8 @@ FIT = [
     "configure_optimizers",
     "cb.on_fit_start",
     "on_fit_start",
-    "val_dataloader",
     "cb.on_sanity_check_start",
+    "val_dataloader",
     *VALIDATION,
     "cb.on_sanity_check_end",
     "train_dataloader",
@@ -117,8 +117,8 @@ def run(extra: dict[str, Any] | None = None) -> list[str]:
     names = [*SHARED_HOOKS, *STEPS, *PLACES, *LOADERS, *CLIPPING, "on_validation_model_zero_grad"]
     module = recording(Recorded, [name for name in names if hasattr(Recorded, name)], "", calls)()
     watcher = recording(Callback, [*SHARED_HOOKS, *CALLBACK_HOOKS, "setup", "teardown"], "cb.", calls)()
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = L.Trainer(max_epochs=1, callbacks=[watcher], num_sanity_val_steps=1, **options, **(extra or {}))
+    options = {**QUIET, "num_sanity_val_steps": 1, **(extra or {})}
+    trainer = L.Trainer(max_epochs=1, callbacks=[watcher], **options)
     trainer.fit(module)
     return calls
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 import leyden as L
 from engine.programs import QUIET, Regression, loader, samples
+from leyden.errors import MisconfigurationError
 from leyden.loaders import Place, prepare
 from leyden.loggers import CSVLogger
 
@@ -44,9 +45,14 @@ def test_names_and_values_follow_lightning(tmp_path: Path) -> None:
 
 
 def test_several_loaders_have_their_own_names() -> None:
-    module = Regression()
+    class Numbered(Regression):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+
     loaders = [loader(8, shuffle=False), loader(4, shuffle=False)]
-    first, second = L.Trainer(**QUIET).validate(module, loaders, verbose=False)
+    with pytest.raises(MisconfigurationError, match=r"\(\) needs an argument dataloader_idx.* 2 loaders"):
+        L.Trainer(**QUIET).validate(Regression(), loaders, verbose=False)
+    first, second = L.Trainer(**QUIET).validate(Numbered(), loaders, verbose=False)
     assert set(first) == {"val_loss/dataloader_idx_0"} and set(second) == {"val_loss/dataloader_idx_1"}
 
 
@@ -77,7 +83,7 @@ def test_ranks_share_what_is_left_without_loss(
         assert source.batches is not None
         source.batches.cursor = start
         # The order of an epoch is the seed's alone once there are several ranks.
-        source.batches.drawn_from = {"seed": 5}
+        source.batches.resume_order = {"seed": 5}
         drawn = list(source.batches)
         assert len(drawn) == len(source)
         return drawn

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from leyden.callbacks import Callback, CheckpointDirectory, ModelCheckpoint, ProgressBar
+from leyden.callbacks import Callback, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
+from leyden.callbacks.timer import Timer
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.loggers import CSVLogger, Logger
+from leyden.settings import seconds
 
 
-def choose_callbacks(
-    given: Any, planned: CheckpointDirectory | None, checkpointing: bool | None, bar: bool | None, fast: bool
-) -> list[Callback]:
-    """The run's callbacks in the order of their hooks."""
+def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | None, fast: bool) -> list[Callback]:
+    """The run's callbacks in the order of their hooks, from the Trainer's arguments."""
+    given, checkpointing = arguments["callbacks"], arguments["enable_checkpointing"]
     callbacks = [given] if isinstance(given, Callback) else list(given or [])
     for callback in callbacks:
         if not isinstance(callback, Callback):
@@ -27,13 +29,27 @@ def choose_callbacks(
         callbacks = [callback for callback in callbacks if callback not in saving]
     elif checkpointing is not False and not saving:
         callbacks.append(ModelCheckpoint())
-    if bar is not False and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-        callbacks.append(ProgressBar())
+    callbacks += _defaults(arguments, callbacks)
     keys = [callback.state_key for callback in callbacks if callback.state_dict()]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise MisconfigurationError(f"two callbacks would keep their state under {twice}: override state_key on one")
     return in_order(callbacks)
+
+
+def _defaults(arguments: dict[str, Any], given: list[Callback]) -> list[Callback]:
+    """What the arguments switch on and nobody gave."""
+    wanted: list[tuple[bool, type[Callback]]] = [
+        (arguments["enable_progress_bar"] is not False, ProgressBar),
+        (arguments["enable_model_summary"] is not False, ModelSummary),
+        (arguments["max_time"] is not None, Timer),
+    ]
+    missing = [kind for is_wanted, kind in wanted if is_wanted and not any(isinstance(c, kind) for c in given)]
+    return [_timer(arguments["max_time"]) if kind is Timer else kind() for kind in missing]
+
+
+def _timer(max_time: Any) -> Timer:
+    return Timer(timedelta(seconds=seconds("max_time", max_time)))
 
 
 def in_order(callbacks: list[Callback]) -> list[Callback]:

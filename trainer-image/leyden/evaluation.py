@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from leyden.errors import MisconfigurationError
 from leyden.hooks import overrides
 from leyden.loaders import Source
-from leyden.logs import Logs
+from leyden.states import RunningStage
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
@@ -25,21 +26,29 @@ class Stage:
     name: str
     step: str
     short: str
+    running: RunningStage
 
 
-VALIDATION = Stage("validation", "validation_step", "val")
-TEST = Stage("test", "test_step", "test")
-PREDICT = Stage("predict", "predict_step", "predict")
+VALIDATION = Stage("validation", "validation_step", "val", RunningStage.VALIDATING)
+TEST = Stage("test", "test_step", "test", RunningStage.TESTING)
+PREDICT = Stage("predict", "predict_step", "predict", RunningStage.PREDICTING)
 
 
 class EvaluationLoop:
     """One pass over the loaders of a stage, each sample exactly once over all ranks."""
 
-    def __init__(self, trainer: Trainer, stage: Stage, sources: list[Source]):
+    def __init__(self, trainer: Trainer, stage: Stage, loader: Callable[[], Any] | None):
         self.trainer = trainer
+        self.loader = loader
+        self._sources: list[Source] = []
+        self._loaded_epoch: int | None = None
+        self._batches_seen: dict[int, int] = {}
+        self._outputs: list[list[Any]] = []
+        self.epoch_batch_indices: list[list[list[int]]] = []
+        """Samples of each batch, by loader, where the loader is Leyden's to know."""
+        self.current_batch_indices: list[int] = []
         self.module = trainer.lightning_module
         self.stage = stage
-        self.sources = sources
         self.limit = getattr(trainer.settings, f"limit_{stage.short}_batches")
         self.step: Callable[..., Any] = getattr(self.module, stage.step)
         self.takes_batch_idx = takes_batch_idx(self.step)
@@ -57,50 +66,87 @@ class EvaluationLoop:
     @property
     def enabled(self) -> bool:
         """Whether there is anything to run."""
-        if not self.sources or self.limit == 0:
-            return False
-        return overrides(self.module, self.stage.step)
+        return self.loader is not None and self.limit != 0 and overrides(self.module, self.stage.step)
+
+    @property
+    def predictions(self) -> list[Any]:
+        """What the steps gave, as far as it is kept: a list by batch, or by loader of such where there are several."""
+        return self._outputs[0] if len(self._outputs) == 1 else self._outputs
+
+    def load(self) -> list[Source]:
+        """The loaders, prepared when first asked for, and anew where the settings say so."""
+        stale = self._loaded_epoch is not None and self.trainer.loaders_are_due(self._loaded_epoch)
+        if self.loader is not None and (self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)):
+            self._sources = self.trainer.evaluation_sources_of(self.loader())
+            self._loaded_epoch = self.trainer.run_state.epoch
+            if len(self._sources) > 1 and not self.takes_dataloader_idx:
+                raise MisconfigurationError(
+                    f"{type(self.module).__qualname__}.{self.stage.step}() needs an argument dataloader_idx, "
+                    f"for there are {len(self._sources)} loaders"
+                )
+        return self._sources
 
     def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[list[Any]]]:
         """Run over all loaders. Returns the metrics by loader and, if kept, the steps' outputs by loader."""
-        trainer = self.trainer
-        logs = trainer.logs = Logs(trainer.scope, trainer.strategy)
+        trainer, sources = self.trainer, self.load()
+        logs = trainer.logs = trainer.new_logs()
+        state = trainer.state
+        outer, state.stage = state.stage, state.stage if trainer.sanity_checking else self.stage.running
         with _evaluating(self.module, trainer, self.stage):
             self.on_start()
             self.on_epoch_start()
-            outputs = [self._run_loader(index, source, keep_outputs) for index, source in enumerate(self.sources)]
+            outputs = self._outputs = [[] for _ in sources]
+            self.epoch_batch_indices = [[] for _ in sources]
+            for index, source in enumerate(sources):
+                self._run_loader(index, source, outputs[index] if keep_outputs else None)
             self.on_epoch_end()
-            names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped)
+            names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped - trainer.fitting)
             self.on_end()
+        state.stage = outer
         return self._by_loader(names), outputs
 
-    def _run_loader(self, index: int, source: Source, keep_outputs: bool) -> list[Any]:
-        several = len(self.sources) > 1
+    def _run_loader(self, index: int, source: Source, kept: list[Any] | None) -> None:
+        several = len(self._sources) > 1
+        which = (index,) if several else ()
         source.start_epoch(self.trainer.run_state.epoch)
+        if self.stage is PREDICT:
+            source.watch_indices()
         limit = source.batch_limit(self.limit)
         if self.sanity_batches is not None:
             limit = min(limit, self.sanity_batches)
-        outputs: list[Any] = []
         scope = self.trainer.scope
         for batch_idx, raw in enumerate(source.loader if limit else ()):
             if batch_idx >= limit:
                 break
             batch = self.trainer.transfer(raw, index)
             scope.enter_batch(batch, index if several else None)
-            self.on_batch_start(batch, batch_idx, index)
+            self.on_batch_start(batch, batch_idx, *which)
             output = self._run_step(batch, batch_idx, index)
-            self.on_batch_end(output, batch, batch_idx, index)
+            if kept is not None:
+                kept.append(output)
+            if self.stage is PREDICT:
+                self.current_batch_indices = source.indices_of(batch_idx)
+                self.epoch_batch_indices[index].append(self.current_batch_indices)
+            self.on_batch_end(output, batch, batch_idx, *which)
             scope.leave_batch()
+            self._log_step(index, several)
             self.trainer.tick()
-            if keep_outputs:
-                outputs.append(output)
             if batch_idx + 1 >= limit:  # before the loader fetches a batch that nobody wants
                 break
-        return outputs
+
+    def _log_step(self, index: int, several: bool) -> None:
+        """What is logged on steps goes to the loggers over the batches that this loop has seen of the loader."""
+        trainer = self.trainer
+        if not trainer.loggers or trainer.sanity_checking:
+            return
+        seen = self._batches_seen.get(index, 0)
+        self._batches_seen[index] = seen + 1
+        if values := trainer.logs.step_values(index if several else None):
+            trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
         args = (batch, batch_idx) if self.takes_batch_idx else (batch,)
-        named = {"dataloader_idx": dataloader_idx} if self.takes_dataloader_idx else {}
+        named = {"dataloader_idx": dataloader_idx} if len(self._sources) > 1 else {}
         scope = self.trainer.scope
         scope.hook = self.stage.step
         with self.trainer.precision_plugin.context():
@@ -110,7 +156,7 @@ class EvaluationLoop:
 
     def _by_loader(self, values: dict[str, float]) -> list[dict[str, float]]:
         """Metrics split by the loader that their names end in; unmarked ones belong to each."""
-        marks = [f"/dataloader_idx_{index}" for index in range(len(self.sources))]
+        marks = [f"/dataloader_idx_{index}" for index in range(len(self._sources))]
         return [
             {
                 name: value
@@ -137,7 +183,9 @@ def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
         to_eval()
     else:
         module.eval()
-    without_gradients = torch.inference_mode if trainer.settings.inference_mode else torch.no_grad
+    without_gradients = (
+        torch.inference_mode if trainer.settings.inference_mode and not trainer.fitting else torch.no_grad
+    )
     try:
         with without_gradients():
             yield

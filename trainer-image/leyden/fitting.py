@@ -13,9 +13,9 @@ from leyden.checkpoint import capture, loading, signature
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import overrides
-from leyden.loaders import Source
-from leyden.optim import ManualOptimizer
+from leyden.optim import LightningOptimizer
 from leyden.settings import forbid_with_manual_optimization
+from leyden.states import RunningStage
 from leyden.training import TrainingLoop
 
 if TYPE_CHECKING:
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | None) -> None:
     """Train the trainer's module; everything is connected and set up."""
     module, hooks = trainer.lightning_module, trainer.hooks
-    _check_steps(trainer)
     trainer.open_rank_directory()
     checkpoint = _resume_from(trainer, path)
     if checkpoint is not None:
         capture.restore_model(trainer, checkpoint)
-    trainer.given_train_loaders = train_loaders
+    trainer.train_loader = trainer.loader_of(train_loaders, "train")
+    if trainer.train_loader is None:
+        raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
     trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(module)
-    trainer.manual_optimizers = [ManualOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
     hooks.on_fit_start()
     _log_hyperparameters(trainer)
     if checkpoint is not None:
@@ -41,11 +42,10 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
             keeper.resumed(trainer)
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
-    module.train()
-    validation = EvaluationLoop(trainer, VALIDATION, trainer.sources(val_loaders, "val"))
+    validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
     if checkpoint is None:
         _sanity_check(trainer, validation)
-    loop = trainer.training_loop = TrainingLoop(trainer, load_training_source(trainer), validation)
+    loop = trainer.training_loop = TrainingLoop(trainer, validation)
     watching = _watch_forward(trainer)
     try:
         with torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
@@ -59,7 +59,8 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     hooks.on_fit_end()
 
 
-def _check_steps(trainer: Trainer) -> None:
+def check_steps(trainer: Trainer) -> None:
+    """Whether the module can be trained as the arguments say."""
     module = trainer.lightning_module
     for name in ("training_step", "configure_optimizers"):
         if not overrides(module, name):
@@ -89,19 +90,8 @@ def load_weights(trainer: Trainer, path: Path) -> None:
     checkpoint = loading.read(path, map_location=trainer.strategy.device, owner=type(module))
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
-
-
-def load_training_source(trainer: Trainer) -> Source:
-    """The training loader, prepared once per run."""
-    if trainer.training_source is None:
-        sources = trainer.sources(trainer.given_train_loaders, "train")
-        if len(sources) != 1:
-            raise MisconfigurationError(
-                f"fit() needs one training loader and has {len(sources)}: give train_dataloaders or train_dataloader()"
-            )
-        trainer.training_source = sources[0]
-        trainer.num_training_batches = sources[0].batch_limit(trainer.settings.limit_train_batches)
-    return trainer.training_source
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, module, checkpoint)
 
 
 def _log_hyperparameters(trainer: Trainer) -> None:
@@ -118,14 +108,13 @@ def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
     steps = trainer.settings.num_sanity_val_steps
     if not steps or not validation.enabled:
         return
-    trainer.sanity_checking = True
     with rng.isolated(trainer.strategy.device):
+        trainer.state.stage = RunningStage.SANITY_CHECKING
         trainer.hooks.on_sanity_check_start()
         validation.sanity_batches = steps if steps > 0 else None
         validation.run()
         validation.sanity_batches = None
         trainer.hooks.on_sanity_check_end()
-    trainer.sanity_checking = False
 
 
 def _watch_forward(trainer: Trainer) -> Any:

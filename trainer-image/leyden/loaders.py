@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,10 @@ class GlobalBatches(Sampler[list[int]]):
         self.cursor = 0
         self.drawn_from: dict[str, Any] | None = None
         """What the epoch's order followed from, so that it can be drawn again."""
+        self.given: list[list[int]] | None = None
+        """Batches given in this pass, where somebody asks for them."""
+        self.resume_order: dict[str, Any] | None = None
+        """What the next order follows from instead of being drawn."""
 
     @property
     def samples(self) -> int:
@@ -85,15 +89,15 @@ class GlobalBatches(Sampler[list[int]]):
                 batch = (batch * self.place.world_size)[: self.place.world_size]
             mine = batch[self.place.rank :: self.place.world_size]
             if mine:
+                if self.given is not None:
+                    self.given.append(mine)
                 yield mine
 
     def _order(self) -> list[int]:
-        if self.drawn_from is not None:  # resumed: the same order again, and the generators left as they are
-            kept, self.drawn_from = self.drawn_from, None
+        if self.resume_order is not None:  # the generators are left as they are
+            self.drawn_from, self.resume_order = self.resume_order, None
             with rng.isolated():
-                order = self._draw(kept)
-            self.drawn_from = kept
-            return order
+                return self._draw(self.drawn_from)
         if self.place.world_size > 1:
             self.drawn_from = {"seed": rng.global_seed() + self.epoch}
             with rng.isolated():
@@ -121,7 +125,7 @@ class GlobalBatches(Sampler[list[int]]):
         """Begin an epoch from its first sample."""
         self.epoch = epoch
         self.cursor = 0
-        self.drawn_from = None
+        self.drawn_from = self.resume_order = None
 
 
 class GlobalSamples(Sampler[int]):
@@ -176,6 +180,16 @@ class Source:
                 if set_epoch is not None:
                     set_epoch(epoch)
 
+    def indices_of(self, batch_idx: int) -> list[int]:
+        """Samples of a batch that was read since :meth:`start_epoch`, if ``watch_indices`` was called; else none."""
+        given = self.batches.given if self.batches is not None else None
+        return given[batch_idx] if given is not None else []
+
+    def watch_indices(self) -> None:
+        """Keep which samples each batch from now on has."""
+        if self.batches is not None:
+            self.batches.given = []
+
     def samples_after(self, batches: int) -> int | None:
         """The cursor once ``batches`` more batches are consumed, or ``None`` where it is not kept."""
         if self.batches is None:
@@ -195,7 +209,7 @@ class Source:
         if self.batches is None or not state:
             return batches_done
         self.batches.cursor = state["samples"]
-        self.batches.drawn_from = state["order"]
+        self.batches.resume_order = state["order"]
         return 0
 
 
@@ -221,16 +235,3 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     object.__setattr__(mine, "batch_sampler" if batched else "sampler", batches if batched else GlobalSamples(batches))
     object.__setattr__(mine, "_iterator", None)
     return Source(mine, batches)
-
-
-def prepare_all(loaders: Any, place: Place, distribute: bool = True, sequential: bool = False) -> list[Source]:
-    """One loader or a sequence of loaders, each prepared."""
-    if loaders is None:
-        return []
-    several = isinstance(loaders, Sequence) and all(_is_loader(entry) for entry in loaders)
-    return [prepare(loader, place, distribute, sequential) for loader in (loaders if several else [loaders])]
-
-
-def _is_loader(entry: object) -> bool:
-    """Whether an entry of a list is a loader; in a list of batches, the list itself is the loader."""
-    return hasattr(entry, "__iter__") and not isinstance(entry, (Tensor, list, tuple, dict))

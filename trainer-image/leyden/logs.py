@@ -106,6 +106,8 @@ class Entry:
     """All that one name holds in one hook."""
 
     name: str
+    suffix: str
+    """Says which loader of several."""
     options: tuple[Any, ...]
     on_step: bool
     on_epoch: bool
@@ -121,12 +123,16 @@ class Entry:
     metric: Any = None
 
     @property
+    def full_name(self) -> str:
+        return self.name + self.suffix
+
+    @property
     def step_name(self) -> str:
-        return f"{self.name}_step" if self.on_epoch else self.name
+        return f"{self.name}_step{self.suffix}" if self.on_epoch else self.full_name
 
     @property
     def epoch_name(self) -> str:
-        return f"{self.name}_epoch" if self.on_step else self.name
+        return f"{self.name}_epoch{self.suffix}" if self.on_step else self.full_name
 
     def add(self, value: Any, weight: float) -> None:
         """Take a value into the epoch's running result."""
@@ -191,6 +197,8 @@ class Logs:
 
     scope: Scope
     strategy: Strategy
+    training: bool = False
+    """Whether callbacks see the values of single steps."""
     entries: dict[tuple[str, str, int | None], Entry] = field(default_factory=dict)
 
     def record(
@@ -249,26 +257,29 @@ class Logs:
         on_step = by_step if on_step is None else on_step
         on_epoch = not by_step if on_epoch is None else on_epoch
         index = self.scope.dataloader_idx
-        full = f"{name}/dataloader_idx_{index}" if index is not None and add_dataloader_idx else name
-        return Entry(
-            full, options, on_step, on_epoch, prog_bar, logger is not False, reduce, sync, keep_graph, rank_zero_only
-        )
+        suffix = f"/dataloader_idx_{index}" if index is not None and add_dataloader_idx else ""
+        named = (name, suffix, options, on_step, on_epoch, prog_bar, logger is not False)
+        return Entry(*named, reduce, sync, keep_graph, rank_zero_only)
 
-    def step_values(self) -> dict[str, Any]:
-        """Last values for loggers, by their names."""
-        return {e.step_name: e.value for e in self.entries.values() if e.on_step and e.logger and e.value is not None}
+    def step_values(self, dataloader_idx: int | None = None) -> dict[str, Any]:
+        """Last values for loggers, by their names; those of one loader where there are several."""
+        return {
+            entry.step_name: entry.value
+            for (_, _, index), entry in self.entries.items()
+            if entry.on_step and entry.logger and entry.value is not None and index == dataloader_idx
+        }
 
     def latest(self) -> dict[str, Any]:
         """Last values for callbacks: under their names, and under the bare name where step and epoch are logged."""
         found: dict[str, Any] = {}
-        for entry in self.entries.values():
+        for entry in self.entries.values() if self.training else ():
             if entry.on_step and entry.value is not None:
-                found[entry.name] = found[entry.step_name] = entry.value
+                found[entry.full_name] = found[entry.step_name] = entry.value
         return found
 
     def progress_bar_names(self) -> set[str]:
         """Names that were logged with ``prog_bar=True``."""
-        return {n for e in self.entries.values() if e.prog_bar for n in (e.name, e.step_name, e.epoch_name)}
+        return {n for e in self.entries.values() if e.prog_bar for n in (e.full_name, e.step_name, e.epoch_name)}
 
     def finish_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
         """The epoch's values over all ranks: for callbacks and for loggers. Clears everything."""
@@ -295,11 +306,11 @@ class Logs:
             part = entry.contribution()
             if part is None:
                 if entry.metric is not None:
-                    values[entry.epoch_name] = (float(entry.metric.compute()), entry.name, entry.logger)
+                    values[entry.epoch_name] = (float(entry.metric.compute()), entry.full_name, entry.logger)
             elif entry.sync is False:
-                values[entry.epoch_name] = (merge([part]), entry.name, entry.logger)
+                values[entry.epoch_name] = (merge([part]), entry.full_name, entry.logger)
             else:
-                shared[entry.epoch_name] = (part, entry.name, entry.logger)
+                shared[entry.epoch_name] = (part, entry.full_name, entry.logger)
         everyone = self.strategy.gather_objects(shared)
         for name in {name: None for given in everyone for name in given}:
             given = [given[name] for given in everyone if name in given]
@@ -311,7 +322,7 @@ class Logs:
         return {
             "\0".join((hook, name, "" if index is None else str(index))): {
                 "options": list(entry.options),
-                "name": entry.name,
+                "suffix": entry.suffix,
                 "total": entry.total.cpu() if isinstance(entry.total, Tensor) else entry.total,
                 "weight": entry.weight,
             }
@@ -326,12 +337,21 @@ class Logs:
             hook, name, index = key.split("\0")
             self.scope.hook = hook
             entry = self._new_entry(name, tuple(kept["options"]), add_dataloader_idx=False)
-            entry.name = kept["name"]
+            entry.suffix = kept["suffix"]
             total = kept["total"]
             entry.total = total.to(device) if isinstance(total, Tensor) else total
             entry.weight = kept["weight"]
             self.entries[(hook, name, int(index) if index else None)] = entry
         self.scope.hook = outer
+
+
+class SilentLogs(Logs):
+    """Takes nothing, for runs that measure what remains without it."""
+
+    def record(
+        self, name: str, value: Any, options: tuple[Any, ...], batch_size: int | None, add_dataloader_idx: bool
+    ) -> None:
+        pass
 
 
 def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:

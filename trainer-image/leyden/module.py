@@ -17,7 +17,7 @@ from leyden.module_hooks import ModuleHooks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leyden.optim import ManualOptimizer
+    from leyden.optim import LightningOptimizer
     from leyden.trainer import Trainer
 
 
@@ -175,7 +175,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The optimizer, or the list of several. Their ``step()`` counts and calls hooks unless told otherwise."""
-        found: list[ManualOptimizer] = self.trainer.manual_optimizers
+        found: list[LightningOptimizer] = self.trainer.lightning_optimizers
         chosen = [optimizer if use_pl_optimizer else optimizer.optimizer for optimizer in found]
         return chosen[0] if len(chosen) == 1 else chosen
 

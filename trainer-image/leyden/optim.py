@@ -39,6 +39,8 @@ def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedule
     answer = module.configure_optimizers()
     optimizers, schedulers, monitor = _unpack(answer)
     configs = [_scheduler_config(entry, monitor) for entry in schedulers]
+    if not optimizers:
+        optimizers = [NoOptimizer()]
     if len(optimizers) > 1 and module.automatic_optimization:
         raise MisconfigurationError(
             f"configure_optimizers() returned {len(optimizers)} optimizers, which needs "
@@ -137,22 +139,70 @@ def clip(optimizer: Any, value: float | None, algorithm: str) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, value)
 
 
-class ManualOptimizer:
-    """An optimizer in manual optimization: its ``step`` counts as a step of the run and calls the hooks."""
+class LightningOptimizer:
+    """An optimizer as hooks and steps of a module see it: its ``step`` counts as a step of the run and calls hooks.
+
+    It passes for the wrapped one: attributes, and ``isinstance``.
+    """
 
     def __init__(self, optimizer: Optimizer, trainer: Trainer):
-        self.optimizer = optimizer
+        self._optimizer = optimizer
         self._trainer = trainer
 
+    @property  # type: ignore[misc]  # what isinstance() asks besides type(), and object declares it as writable
+    def __class__(self) -> type:
+        return type(self._optimizer)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The wrapped optimizer."""
+        return self._optimizer
+
     def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
-        """One step of the wrapped optimizer."""
-        self._trainer.hooks.on_before_optimizer_step(self.optimizer)
-        result = self.optimizer.step(closure, **kwargs) if closure is not None else self.optimizer.step(**kwargs)
-        self._trainer.run_state.global_step += 1
+        """One step of the wrapped optimizer. ``on_before_optimizer_step`` and clipping come after the closure."""
+        trainer, optimizer = self._trainer, self._optimizer
+        if (scaler := trainer.precision_plugin.scaler) is not None:
+            result = closure() if closure is not None else None
+            scaler.unscale_(optimizer)
+            trainer.before_optimizer_step(optimizer)
+            scaler.step(optimizer, **kwargs)
+            scaler.update()
+        elif closure is None:
+            trainer.before_optimizer_step(optimizer)
+            result = optimizer.step(**kwargs)
+        else:
+
+            def whole() -> Any:
+                loss = closure()
+                trainer.before_optimizer_step(optimizer)
+                return loss
+
+            result = optimizer.step(whole, **kwargs)
+        if not trainer.lightning_module.automatic_optimization:  # else the loop counts calls of optimizer_step()
+            trainer.run_state.global_step += 1
         return result
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.optimizer, name)
+        return getattr(self._optimizer, name)
+
+
+class NoOptimizer(Optimizer):
+    """Steps nothing, for modules whose ``configure_optimizers`` gives none; their hooks run as always."""
+
+    def __init__(self) -> None:
+        super().__init__([torch.zeros(1)], {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return closure() if closure is not None else None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
 
 
 def state_dicts(optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]) -> dict[str, Any]:

@@ -1,30 +1,89 @@
-"""Number formats of a run: ``32-true`` and ``bf16-mixed``."""
+"""Number formats of a run."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from leyden.errors import one_of
 
-ALIASES = {None: "32-true", 32: "32-true", "32": "32-true", "bf16": "bf16-mixed"}
-NAMES = ("32-true", "bf16-mixed")
+ALIASES: dict[object, str] = {
+    None: "32-true",
+    64: "64-true",
+    "64": "64-true",
+    32: "32-true",
+    "32": "32-true",
+    16: "16-mixed",
+    "16": "16-mixed",
+    "bf16": "bf16-mixed",
+}
+TYPES = {
+    "64-true": torch.float64,
+    "32-true": torch.float32,
+    "16-mixed": torch.float16,
+    "bf16-mixed": torch.bfloat16,
+    "16-true": torch.float16,
+    "bf16-true": torch.bfloat16,
+}
 
 
 class Precision:
-    """How the steps compute. Parameters, gradients and optimizer states stay in float32 either way."""
+    """How the steps compute. ``-true`` is the type of everything; with ``-mixed`` parameters, gradients and optimizer
+    states stay in float32 while the steps run under autocast, in float16 with a gradient scaler."""
 
     def __init__(self, given: object, device: torch.device):
         name = ALIASES.get(given, given) if isinstance(given, (str, int, type(None))) else given
-        if name not in NAMES:
-            raise one_of("precision", given, NAMES)
-        self.name: str = name
+        if name not in TYPES:
+            raise one_of("precision", given, TYPES)
+        self.name = str(name)
         self.device = device
-        self.mixed = self.name == "bf16-mixed"
+        self.dtype = TYPES[self.name]
+        self.mixed = self.name.endswith("-mixed")
+        self.scaler: torch.amp.GradScaler | None = None
+        if self.name == "16-mixed":
+            self.scaler = torch.amp.GradScaler(device.type)
+
+    @property
+    def converts(self) -> bool:
+        """Whether module and batches take another type than float32."""
+        return not self.mixed and self.dtype is not torch.float32
+
+    def convert_module(self, module: nn.Module) -> None:
+        """Give the parameters and buffers their type."""
+        if self.converts:
+            module.to(self.dtype)
+
+    def convert_batch(self, batch: Any) -> Any:
+        """The batch with its floating point tensors in the run's type."""
+
+        def convert(tensor: Tensor) -> Tensor:
+            return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+        return tree_map_only(Tensor, convert, batch)
+
+    @property
+    def has_context(self) -> bool:
+        """Whether :meth:`context` does anything."""
+        return self.mixed or self.converts
 
     def context(self) -> AbstractContextManager[object]:
         """Run a step inside it."""
         if self.mixed:
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+            return torch.autocast(self.device.type, dtype=self.dtype)
+        return _default_type(self.dtype) if self.converts else nullcontext()
+
+
+@contextmanager
+def _default_type(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors have this type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

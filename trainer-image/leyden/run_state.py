@@ -22,6 +22,9 @@ class RunState:
     batches_stepped: int = 0
     """Batches after which an optimizer stepped: the axis of logged metrics."""
 
+    batches: int = 0
+    """Batches of all epochs that are done."""
+
     epoch_done: bool = False
     """Whether the epoch's own end is done too, so that a resumed run begins with the next."""
 
@@ -30,7 +33,7 @@ class RunState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for field in fields(self):
-            setattr(self, field.name, state[field.name])
+            setattr(self, field.name, state.get(field.name, field.default))
 
     def next_epoch(self) -> None:
         """Go on to the next epoch."""

@@ -16,6 +16,8 @@ from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import PREDICT, EvaluationLoop, Stage
 from leyden.hooks import HookTable, overrides
 from leyden.module import LightningModule
+from leyden.precision import Precision
+from leyden.states import RunStatus, TrainerFn, TrainerStatus
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
@@ -24,40 +26,46 @@ TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_af
 
 
 @contextmanager
-def running(trainer: Trainer, module: Any, datamodule: Any, stage: str) -> Iterator[None]:
-    """One run of a stage; an exception passes through ``on_exception`` first."""
+def running(
+    trainer: Trainer, module: Any, datamodule: Any, stage: str, check: Callable[[Trainer], None]
+) -> Iterator[None]:
+    """One run of a stage; an exception passes through ``on_exception`` first. ``check`` refuses what cannot run."""
     if not isinstance(module, LightningModule):
         raise bad_value("model", type(module).__qualname__, "a LightningModule")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
         raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
-    trainer.model, trainer.datamodule, trainer.stage = module, datamodule, stage
-    trainer.fitting = stage == "fit"
+    trainer.model, trainer.datamodule = module, datamodule
+    state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage))
+    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
     module.trainer = trainer
     if datamodule is not None:
         datamodule.trainer = trainer
     trainer.strategy.connect()
     try:
+        _attach_module_callbacks(trainer, module)
+        trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
+        for callback in trainer.callbacks:
+            callback._trainer = trainer
+        check(trainer)
         _set_up(trainer, module, datamodule, stage)
         yield
-        trainer.fitting = False
+        state.status = TrainerStatus.FINISHED
         _tear_down(trainer, module, datamodule, stage)
         _finish_loggers(trainer, "success")
     except BaseException as error:
+        state.status = TrainerStatus.INTERRUPTED
         _finish_loggers(trainer, "failed")
+        trainer.hooks.on_exception(error)
         if datamodule is not None:
             datamodule.on_exception(error)
-        if hasattr(trainer, "hooks"):
-            trainer.hooks.on_exception(error)
         raise
     finally:
-        trainer.fitting = False
+        state.stage = None
         trainer.scope.leave_batch()
         trainer.strategy.disconnect()
 
 
 def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
-    if stage == "fit":
-        _attach_module_callbacks(trainer, module)
     for owner in (data, module):
         if owner is not None and trainer.local_rank == 0:
             owner.prepare_data()
@@ -68,9 +76,9 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
         callback.setup(trainer, module, stage)
     module.setup(stage)
     module.configure_model()
+    trainer.precision_plugin.convert_module(module)
     module.to(trainer.strategy.device)
-    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
-    trainer.transfer = _transfer(module, data, trainer.strategy.device)
+    trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)
 
 
 def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> None:
@@ -82,15 +90,21 @@ def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> None:
 
 
 def _transfer(
-    module: LightningModule, data: LightningDataModule | None, device: torch.device
+    module: LightningModule, data: LightningDataModule | None, device: torch.device, precision: Precision
 ) -> Callable[[Any, int], Any]:
     """How a batch gets to the device: each hook is the data module's where it overrides it, else the module's."""
     owners = {name: data if data is not None and overrides(data, name) else module for name in TRANSFER_HOOKS}
-    if device.type == "cpu" and not any(overrides(owner, name) for name, owner in owners.items()):
+    if (
+        device.type == "cpu"
+        and not precision.converts
+        and not any(overrides(owner, name) for name, owner in owners.items())
+    ):
         return lambda batch, dataloader_idx: batch
     before, move, after = (getattr(owner, name) for name, owner in owners.items())
 
     def transfer(batch: Any, dataloader_idx: int) -> Any:
+        if precision.converts:
+            batch = precision.convert_batch(batch)
         batch = before(batch, dataloader_idx)
         batch = move(batch, device, dataloader_idx)
         return after(batch, dataloader_idx)
@@ -116,19 +130,22 @@ def evaluation(
     trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
+    if model is None and ckpt_path is None and trainer.checkpoint_callback is not None:
+        ckpt_path = trainer.checkpoint_callback.best_model_path or None
     path = checkpoint_path(trainer, ckpt_path)
     module = model if model is not None else trainer.model
     data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
-    kept, metrics = trainer.run_state, trainer.epoch_metrics
-    trainer.reset()
-    trainer.run_state, trainer.epoch_metrics = kept, metrics
-    with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name):
-        if path is not None:
-            fitting.load_weights(trainer, path)
-        loop = EvaluationLoop(trainer, stage, trainer.sources(loaders, stage.short))
+    trainer.reset_run()
+
+    def check(trainer: Trainer) -> None:
         if stage is not PREDICT and not overrides(trainer.lightning_module, stage.step):
             raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
-        if not loop.sources:
+
+    with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
+        if path is not None:
+            fitting.load_weights(trainer, path)
+        loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
+        if loop.loader is None:
             raise MisconfigurationError(f"there is nothing to run: give dataloaders or a {stage.short}_dataloader()")
         yield loop
 

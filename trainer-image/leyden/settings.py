@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +17,25 @@ from leyden.errors import MisconfigurationError, bad_value, one_of
 from leyden.optim import CLIP_ALGORITHMS
 
 Limit = int | float | None
+Duration = str | timedelta | dict[str, int]
+"""``DD:HH:MM:SS``, a timedelta, or its keyword arguments."""
+
+ENVIRONMENT_PREFIX = "PL_TRAINER_"
+"""Lightning's: ``PL_TRAINER_MAX_EPOCHS=3`` is what ``max_epochs`` is when the program gives none."""
+
+OFF_WHEN_BAREBONES = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 0,
+    "fast_dev_run": False,
+    "detect_anomaly": False,
+}
+"""What ``barebones`` switches off, and with which value."""
+
+DURATION = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
@@ -24,8 +50,8 @@ class Settings:
     limit_val_batches: Limit
     limit_test_batches: Limit
     limit_predict_batches: Limit
-    val_check_interval: int | float
-    check_val_every_n_epoch: int
+    val_check_interval: int | float | timedelta
+    check_val_every_n_epoch: int | None
     num_sanity_val_steps: int
     log_every_n_steps: int
     accumulate_grad_batches: int
@@ -37,6 +63,8 @@ class Settings:
     fast_dev_run: int
     overfit_batches: int | float
     default_root_dir: Path
+    reload_dataloaders_every_n_epochs: int
+    barebones: bool
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Settings:
@@ -53,14 +81,21 @@ class Settings:
         _clipping(values["gradient_clip_val"], values["gradient_clip_algorithm"])
         interval = values["val_check_interval"]
         values["val_check_interval"] = 1.0 if interval is None else _interval(interval)
+        if values["check_val_every_n_epoch"] is None:
+            if isinstance(values["val_check_interval"], float):
+                raise bad_value(
+                    "val_check_interval", interval, "a number of batches where check_val_every_n_epoch=None"
+                )
+        else:
+            _count("check_val_every_n_epoch", values["check_val_every_n_epoch"], 1)
         for name, default, least in (
-            ("check_val_every_n_epoch", 1, 1),
+            ("reload_dataloaders_every_n_epochs", 0, 0),
             ("log_every_n_steps", 50, 0),
             ("accumulate_grad_batches", 1, 1),
             ("num_sanity_val_steps", 2, -1),
         ):
             values[name] = _count(name, default if values[name] is None else values[name], least)
-        if fast or overfit:
+        if fast:
             values["num_sanity_val_steps"] = 0
         values["default_root_dir"] = Path(values["default_root_dir"] or Path.cwd())
         return cls(**values)
@@ -96,12 +131,33 @@ def _limit(field: str, given: Any) -> Limit:
     raise bad_value(field, given, "a number of batches (an integer) or a share of them (a float from 0.0 to 1.0)")
 
 
-def _interval(given: Any) -> int | float:
+def seconds(field: str, given: Duration) -> float:
+    """A duration in seconds. Raises ``MisconfigurationError``."""
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, str) and (found := DURATION.fullmatch(given.strip())):
+        days, hours, minutes, rest = map(int, found.groups())
+        return timedelta(days, rest, hours=hours, minutes=minutes).total_seconds()
+    if isinstance(given, dict):
+        try:
+            return timedelta(**given).total_seconds()
+        except TypeError:
+            pass
+    raise bad_value(field, given, "'DD:HH:MM:SS', a timedelta, or a dict of its arguments, like {'hours': 2}")
+
+
+def _interval(given: Any) -> int | float | timedelta:
     if isinstance(given, float) and 0.0 < given <= 1.0:
         return given
     if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
         return given
-    raise bad_value("val_check_interval", given, "a number of batches (an integer) or a share of an epoch (0.0 to 1.0)")
+    if isinstance(given, (str, timedelta, dict)):
+        return timedelta(seconds=seconds("val_check_interval", given))
+    raise bad_value(
+        "val_check_interval",
+        given,
+        "a number of batches (an integer), a share of an epoch (0.0 to 1.0), or a time ('DD:HH:MM:SS', timedelta)",
+    )
 
 
 def _clipping(value: Any, algorithm: Any) -> None:
@@ -121,3 +177,34 @@ def forbid_with_manual_optimization(settings: Settings) -> None:
         raise MisconfigurationError(
             "accumulate_grad_batches has no effect with automatic_optimization = False: accumulate in training_step"
         )
+
+
+def from_environment(init: Callable[..., None]) -> Callable[..., None]:
+    """An ``__init__`` whose keyword arguments, where not given, are looked up in the environment."""
+    names = [name for name in inspect.signature(init).parameters if name != "self"]
+
+    @functools.wraps(init)
+    def wrapped(self: Any, **given: Any) -> None:
+        for name in names:
+            text = os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}")
+            if text is not None and name not in given:
+                given[name] = _literal(text)
+        init(self, **given)
+
+    return wrapped
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def strip_to_the_bones(given: dict[str, Any]) -> None:
+    """Switch off, in a Trainer's arguments, all that costs time beside the user's own code."""
+    for name, off in OFF_WHEN_BAREBONES.items():
+        if given[name] not in (None, off):
+            raise bad_value(name, given[name], f"left out, or {off!r}, with barebones=True")
+        given[name] = off

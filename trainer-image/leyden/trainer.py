@@ -5,29 +5,32 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from leyden import fitting, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import planned_by_environment
+from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
-from leyden.loaders import Place, Source, prepare_all
+from leyden.loaders import Place, Source
 from leyden.loggers import Logger
 from leyden.module import LightningModule
 from leyden.precision import Precision
-from leyden.settings import Settings
+from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
 from leyden.trainer_state import TrainerState
+from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 class Trainer(TrainerState):
     """Drives a :class:`LightningModule`. Arguments, methods and properties are Lightning 2's."""
 
+    @from_environment
     def __init__(
         self,
         *,
@@ -57,12 +61,14 @@ class Trainer(TrainerState):
         limit_test_batches: int | float | None = None,
         limit_predict_batches: int | float | None = None,
         overfit_batches: int | float = 0.0,
-        val_check_interval: int | float | None = None,
-        check_val_every_n_epoch: int = 1,
+        max_time: Duration | None = None,
+        val_check_interval: int | float | Duration | None = None,
+        check_val_every_n_epoch: int | None = 1,
         num_sanity_val_steps: int | None = None,
         log_every_n_steps: int | None = None,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
@@ -70,9 +76,14 @@ class Trainer(TrainerState):
         detect_anomaly: bool = False,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
+        reload_dataloaders_every_n_epochs: int = 0,
+        benchmark: bool | None = None,
+        barebones: bool = False,
         default_root_dir: str | Path | None = None,
     ) -> None:
         arguments = dict(locals())  # the fields of Settings are named as the arguments
+        if barebones:
+            strip_to_the_bones(arguments)
         planned = planned_by_environment()
         if planned is not None and default_root_dir is None:
             # A job's pod has no other place that can be written and outlives it.
@@ -82,9 +93,13 @@ class Trainer(TrainerState):
         self.precision_plugin = Precision(precision, self.strategy.device)
         if deterministic:
             torch.use_deterministic_algorithms(True)
+        if benchmark is not None:
+            torch.backends.cudnn.benchmark = benchmark
         fast = bool(self.settings.fast_dev_run)
-        self.callbacks = choose_callbacks(callbacks, planned, enable_checkpointing, enable_progress_bar, fast)
-        self.loggers = choose_loggers(logger, self.settings.default_root_dir, in_job=planned is not None, fast=fast)
+        self.callbacks = choose_callbacks(arguments, planned, fast)
+        self.loggers = choose_loggers(
+            arguments["logger"], self.settings.default_root_dir, in_job=planned is not None, fast=fast
+        )
         self.rank_directory = None
         self.reset()
 
@@ -98,13 +113,14 @@ class Trainer(TrainerState):
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
     ) -> None:
-        """Train. ``ckpt_path`` resumes from a checkpoint: a directory, a ``.ckpt`` file, ``"last"`` or ``"best"``.
+        """Train, from where an earlier ``fit`` of this Trainer ended if there was one.
 
-        Without ``ckpt_path``, a :class:`CheckpointDirectory` among the callbacks resumes by its own plan.
+        ``ckpt_path`` resumes from a checkpoint: a directory, a ``.ckpt`` file, ``"last"`` or ``"best"``. Without it, a
+        :class:`CheckpointDirectory` among the callbacks resumes by its own plan.
         """
         path = running.checkpoint_path(self, ckpt_path)
-        self.reset()
-        with running.running(self, model, datamodule, "fit"):
+        self.reset_run()
+        with running.running(self, model, datamodule, "fit", fitting.check_steps):
             fitting.fit(self, train_dataloaders, val_dataloaders, path)
 
     def validate(
@@ -115,7 +131,11 @@ class Trainer(TrainerState):
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
     ) -> list[dict[str, float]]:
-        """One pass over the validation loaders. Returns the metrics, a dict per loader."""
+        """One pass over the validation loaders. Returns the metrics, a dict per loader.
+
+        Without ``model`` and ``ckpt_path``, the module of the last run with the best weights that a
+        :class:`ModelCheckpoint` kept, if there is one.
+        """
         return self._evaluate(VALIDATION, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def test(
@@ -126,7 +146,7 @@ class Trainer(TrainerState):
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
     ) -> list[dict[str, float]]:
-        """One pass over the test loaders. Returns the metrics, a dict per loader."""
+        """One pass over the test loaders. Returns the metrics, a dict per loader; weights as in :meth:`validate`."""
         return self._evaluate(TEST, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def _evaluate(
@@ -148,9 +168,13 @@ class Trainer(TrainerState):
         ckpt_path: str | Path | None = None,
     ) -> list[Any] | None:
         """Predictions of this rank's batches: a list, or a list per loader where there are several."""
+        from leyden.callbacks.prediction_writer import BasePredictionWriter
+
         keep = return_predictions is not False
         with running.evaluation(self, PREDICT, model, dataloaders, ckpt_path, datamodule) as loop:
-            _, outputs = loop.run(keep_outputs=keep)
+            self.predict_loop = loop
+            writers = [callback for callback in self.callbacks if isinstance(callback, BasePredictionWriter)]
+            _, outputs = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
         if not keep:
             return None
         return outputs[0] if len(outputs) == 1 else outputs
@@ -179,7 +203,7 @@ class Trainer(TrainerState):
         if self.max_epochs == -1:
             return steps
         if not self.num_training_batches:
-            fitting.load_training_source(self)
+            load_training_source(self)
         per_epoch = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
         return min(steps, per_epoch * self.max_epochs)
 
@@ -189,8 +213,19 @@ class Trainer(TrainerState):
         """``manual_backward``."""
         self.hooks.on_before_backward(loss)
         self.strategy.before_manual_backward(loss)
-        self.lightning_module.backward(loss, *args, **kwargs)
+        scaler = self.precision_plugin.scaler
+        self.lightning_module.backward(loss if scaler is None else scaler.scale(loss), *args, **kwargs)
         self.hooks.on_after_backward()
+
+    def before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Between gradients and a step of an optimizer."""
+        self.hooks.on_before_optimizer_step(optimizer)
+        loop = self.training_loop
+        if loop is not None and loop.clips and loop.automatic:
+            settings = self.settings
+            self.lightning_module.configure_gradient_clipping(
+                optimizer, settings.gradient_clip_val, settings.gradient_clip_algorithm
+            )
 
     def boundary(self, epoch_ended: bool) -> None:
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
@@ -221,18 +256,28 @@ class Trainer(TrainerState):
         if self.rank_directory is not None:
             self.rank_directory.checkpoints(checkpoints)
 
-    def sources(self, loaders: Any, stage: str) -> list[Source]:
-        """Prepared loaders: those given, else the data module's or the module's own."""
-        if loaders is None:
-            owner = next(
-                (o for o in (self.datamodule, self.lightning_module) if o and overrides(o, f"{stage}_dataloader")), None
-            )
-            loaders = getattr(owner, f"{stage}_dataloader")() if owner is not None else None
+    def loader_of(self, loaders: Any, stage: str) -> Callable[[], Any] | None:
+        """What gives a stage's loaders: the argument, the data module or the module; ``None`` where nothing does."""
+        if loaders is not None:
+            return lambda: loaders
+        for owner in (self.datamodule, self.model):
+            if owner is not None and overrides(owner, f"{stage}_dataloader"):
+                found: Callable[[], Any] = getattr(owner, f"{stage}_dataloader")
+                return found
+        return None
+
+    def training_source_of(self, loaders: Any) -> Source:
+        """The loader of ``fit``, prepared."""
         world = self.strategy.world
-        place = Place(world.global_rank, world.world_size, pad=stage == "train")
-        return prepare_all(
-            loaders, place, self.settings.use_distributed_sampler, sequential=bool(self.settings.overfit_batches)
-        )
+        place = Place(world.global_rank, world.world_size, pad=True)
+        return for_training(loaders, place, self.settings.use_distributed_sampler, bool(self.settings.overfit_batches))
+
+    def evaluation_sources_of(self, loaders: Any) -> list[Source]:
+        """The loaders of an evaluation, prepared."""
+        world = self.strategy.world
+        place = Place(world.global_rank, world.world_size)
+        sequential = bool(self.settings.overfit_batches)
+        return for_evaluation(loaders, place, self.settings.use_distributed_sampler, sequential)
 
     def open_rank_directory(self) -> None:
         """Connect to the agent, where there is one."""

@@ -18,12 +18,13 @@ from leyden.errors import MisconfigurationError
 from leyden.hooks import HookTable
 from leyden.loaders import Source
 from leyden.loggers import Logger
-from leyden.logs import Logs, Scope
+from leyden.logs import Logs, Scope, SilentLogs
 from leyden.module import LightningModule
-from leyden.optim import LRSchedulerConfig, ManualOptimizer
+from leyden.optim import LightningOptimizer, LRSchedulerConfig
 from leyden.precision import Precision
 from leyden.run_state import RunState
 from leyden.settings import Settings
+from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -48,21 +49,27 @@ class TrainerState:
     def reset(self) -> None:
         """As before the first run."""
         self.run_state = RunState()
+        self.epoch_closed = False
+        """Whether the running epoch's end is behind us, be it cut short or not."""
+        self.reset_run()
+
+    def reset_run(self) -> None:
+        """As before any run, but for the counters of training."""
         self.scope = Scope()
-        self.logs = Logs(self.scope, self.strategy)
+        self.logs = self.new_logs()
+        self.accumulate_grad_batches = self.settings.accumulate_grad_batches
+        """Batches that make a step; callbacks may change it between epochs."""
         self.should_stop = False
-        self.sanity_checking = False
-        self.validating = False
-        self.fitting = False
+        self.predict_loop: Any = None
+        self.state = RunStatus()
         self.is_last_batch = False
-        self.stage: str | None = None
         self.datamodule: LightningDataModule | None = None
         self.optimizers: list[Optimizer] = []
-        self.manual_optimizers: list[ManualOptimizer] = []
+        self.lightning_optimizers: list[LightningOptimizer] = []
         self.lr_scheduler_configs: list[LRSchedulerConfig] = []
         self.num_training_batches: float = 0
         self.resumed: dict[str, Any] = {}
-        self.given_train_loaders: Any = None
+        self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
         self.forward_inputs: list[Any] = []
         self.training_loop: TrainingLoop | None = None
@@ -71,6 +78,10 @@ class TrainerState:
         self.epoch_metrics: dict[str, Tensor] = {}
         self._logged_metrics: dict[str, float] = {}
         self._progress_names: set[str] = set()
+
+    def new_logs(self, training: bool = False) -> Logs:
+        """Where the ``log`` calls of a stage go."""
+        return (SilentLogs if self.settings.barebones else Logs)(self.scope, self.strategy, training)
 
     @property
     def lightning_module(self) -> LightningModule:
@@ -81,8 +92,8 @@ class TrainerState:
 
     @property
     def current_epoch(self) -> int:
-        """The running epoch, from 0; after training, the number of epochs done."""
-        return self.run_state.epoch + (self.run_state.epoch_done and not self.fitting)
+        """The running epoch, from 0; after training, the number of epochs that were begun."""
+        return self.run_state.epoch + self.epoch_closed
 
     @property
     def global_step(self) -> int:
@@ -90,20 +101,64 @@ class TrainerState:
         return self.run_state.global_step
 
     @property
+    def fitting(self) -> bool:
+        """Whether a ``fit`` runs, be it training or validating."""
+        return self.state.fn is TrainerFn.FITTING and self.state.status is TrainerStatus.RUNNING
+
+    @property
+    def training(self) -> bool:
+        """Whether the training loop runs."""
+        return self.state.stage is RunningStage.TRAINING
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether the few validation batches ahead of training run."""
+        return self.state.stage is RunningStage.SANITY_CHECKING
+
+    @property
+    def validating(self) -> bool:
+        """Whether the validation loop runs, in a ``fit`` or alone."""
+        return self.state.stage is RunningStage.VALIDATING
+
+    @property
+    def testing(self) -> bool:
+        """Whether the test loop runs."""
+        return self.state.stage is RunningStage.TESTING
+
+    @property
+    def predicting(self) -> bool:
+        """Whether the prediction loop runs."""
+        return self.state.stage is RunningStage.PREDICTING
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether a validation, sanity check or test runs."""
+        return self.state.stage is not None and self.state.stage.evaluating
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last run ended by an exception."""
+        return self.state.status is TrainerStatus.INTERRUPTED
+
+    @property
     def max_epochs(self) -> int:
         return self.settings.max_epochs
+
+    @property
+    def min_epochs(self) -> int:
+        return self.settings.min_epochs
 
     @property
     def max_steps(self) -> int:
         return self.settings.max_steps
 
     @property
-    def default_root_dir(self) -> Path:
-        return self.settings.default_root_dir
+    def min_steps(self) -> int:
+        return self.settings.min_steps
 
     @property
-    def accumulate_grad_batches(self) -> int:
-        return self.settings.accumulate_grad_batches
+    def default_root_dir(self) -> Path:
+        return self.settings.default_root_dir
 
     @property
     def precision(self) -> str:
@@ -134,6 +189,17 @@ class TrainerState:
     def log_dir(self) -> str | None:
         """The first logger's directory."""
         return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
+
+    def loaders_are_due(self, loaded_epoch: int) -> bool:
+        """Whether loaders made in ``loaded_epoch`` are to be made anew."""
+        every = self.settings.reload_dataloaders_every_n_epochs
+        return bool(every) and self.run_state.epoch - loaded_epoch >= every
+
+    @property
+    def logs_are_due(self) -> bool:
+        """Whether the loggers get the metrics of the batch that runs, if it steps."""
+        every = self.settings.log_every_n_steps
+        return bool(every) and ((self.run_state.batches_stepped + 1) % every == 0 or self.should_stop)
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
@@ -210,13 +276,17 @@ class TrainerState:
             self.send_to_loggers(values, self.run_state.batches_stepped - 1)
 
     def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
-        """Give metrics to all loggers; a metric named ``step`` replaces the step."""
+        """Give metrics to all loggers, with the epoch; a metric named ``step`` replaces both."""
         if not metrics:
             return
         self._logged_metrics.update(metrics)
-        if not self.is_global_zero:
-            return
-        values = {"epoch": float(self.run_state.epoch), **metrics}
-        axis = int(values.pop("step", step))
-        for logger in self.loggers:
-            logger.log_metrics(values, axis)
+        values = {"epoch": float(self.current_epoch), **metrics}
+        if "step" in values:
+            step = int(values.pop("step"))
+            del values["epoch"]
+        self.log_everywhere(values, step)
+
+    def log_everywhere(self, values: dict[str, float], step: int) -> None:
+        """Give values to all loggers as they are. Rank 0 only."""
+        for logger in self.loggers if self.is_global_zero else ():
+            logger.log_metrics(values, step)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,7 +17,7 @@ from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import EvaluationLoop, takes_batch_idx
 from leyden.hooks import overrides
 from leyden.loaders import Source
-from leyden.logs import Logs
+from leyden.states import RunningStage
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
@@ -24,21 +26,24 @@ if TYPE_CHECKING:
 class TrainingLoop:
     """One ``fit``. What is looked up once is bound here, so that a batch costs little beyond the user's code."""
 
-    def __init__(self, trainer: Trainer, source: Source, validation: EvaluationLoop):
+    def __init__(self, trainer: Trainer, validation: EvaluationLoop):
         self.trainer = trainer
         self.module = trainer.lightning_module
         self.settings = trainer.settings
         self.state = trainer.run_state
         self.hooks = trainer.hooks
         self.scope = trainer.scope
-        self.source = source
+        self.source = load_training_source(trainer)
+        self.loaded_epoch = trainer.run_state.epoch
         self.validation = validation
-        self.logs = Logs(trainer.scope, trainer.strategy)
+        self.logs = trainer.new_logs(training=True)
         self.train_step: Callable[..., Any] = trainer.strategy.wrap(self.module)
-        self.mixed = trainer.precision_plugin.mixed
+        self.has_context = trainer.precision_plugin.has_context
+        self.scaler = trainer.precision_plugin.scaler
         self.transfer = trainer.transfer
         self.automatic = self.module.automatic_optimization
-        self.optimizer = trainer.optimizers[0] if trainer.optimizers else None
+        self.optimizer = trainer.optimizers[0]
+        self.stepper = trainer.lightning_optimizers[0]
         self.takes_batch_idx = takes_batch_idx(self.module.training_step)
         self.takes_optimizer_idx = "optimizer_idx" in inspect.signature(self.module.optimizer_step).parameters
         self.clips = self.settings.gradient_clip_val is not None or any(
@@ -54,22 +59,35 @@ class TrainingLoop:
         self._loss: Tensor | None = None
         self._output: Any = None
         self._window_starts = True
+        self._validated_at = time.monotonic()
 
     # Epochs.
 
     def run(self) -> None:
-        """Train until the settings or a callback say stop."""
-        state = self.state
-        self.trainer.hooks.on_train_start()
-        if state.epoch_done:
+        """Train until the settings or a callback say stop; nothing happens where they say so before the first batch."""
+        trainer = self.trainer
+        self._check_interval()
+        if self._finished(epoch_ended=trainer.epoch_closed) or not trainer.num_training_batches:
+            return
+        if self.validates:
+            self.validation.load()
+        trainer.logs = self.logs
+        trainer.state.stage = RunningStage.TRAINING
+        self.hooks.on_train_start()
+        if trainer.epoch_closed:
             self._restore_rng()
-            state.next_epoch()
+            self._go_on()
         while not self._finished():
             self._run_epoch()
+            trainer.epoch_closed = True
             if self._finished(epoch_ended=True):
                 break
-            state.next_epoch()
-        self.trainer.hooks.on_train_end()
+            self._go_on()
+        self.hooks.on_train_end()
+
+    def _go_on(self) -> None:
+        self.state.next_epoch()
+        self.trainer.epoch_closed = False
 
     def _finished(self, epoch_ended: bool = False) -> bool:
         settings, state = self.settings, self.state
@@ -102,6 +120,9 @@ class TrainingLoop:
     def _open_epoch(self) -> Iterator[Any]:
         """An iterator over the epoch's batches that are left."""
         state, trainer = self.state, self.trainer
+        if trainer.loaders_are_due(self.loaded_epoch):
+            trainer.training_source = None
+            self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
         self.resumed_at = state.batch_idx
         skip = 0
         if state.batch_idx:
@@ -122,6 +143,16 @@ class TrainingLoop:
             self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device)
         return iterator
 
+    def _check_interval(self) -> None:
+        every, interval = self.settings.check_val_every_n_epoch, self.settings.val_check_interval
+        batches = self.trainer.num_training_batches
+        if self.validates and every is not None and isinstance(interval, int) and 0 < batches < interval:
+            raise bad_value(
+                "val_check_interval",
+                interval,
+                f"at most the {batches:.0f} batches of an epoch; check_val_every_n_epoch=None counts across epochs",
+            )
+
     def _restore_rng(self) -> None:
         kept = self.trainer.resumed.get("rng")
         if kept is not None:
@@ -132,7 +163,7 @@ class TrainingLoop:
         watch a metric step before the callbacks that save, so that a checkpoint holds the step."""
         trainer, state = self.trainer, self.state
         self.hooks.on_train_epoch_end()
-        trainer.take_epoch_metrics(self.logs, step=state.batches_stepped)
+        trainer.take_epoch_metrics(self.logs, step=state.batches_stepped - 1)
         optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
         # An epoch cut short by max_steps or a callback goes on where it is, should a longer run resume it.
         state.epoch_done = self.exhausted
@@ -168,21 +199,20 @@ class TrainingLoop:
         if hooks.on_train_batch_start(batch, index) == -1:
             self.scope.leave_batch()
             return -1
-        steps_before = state.global_step
-        due = last or (index + 1) % self.settings.accumulate_grad_batches == 0
+        due = last or (index + 1) % self.trainer.accumulate_grad_batches == 0
         self._optimize(batch, index, due)
-        stepped = state.global_step > steps_before
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=False)
             if last:
                 optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=False)
         state.batch_idx = index + 1
-        state.batches_stepped += stepped or (due and not self.automatic)
+        state.batches += 1
+        state.batches_stepped += due
         hooks.on_train_batch_end(self._output, batch, index)
         self.scope.leave_batch()
         self._output = self._batch = None
         trainer.tick()
-        if stepped and trainer.loggers:
+        if due and trainer.loggers:
             trainer.log_step(self.logs)
         if self._validation_is_due(last):
             self._validate()
@@ -201,51 +231,36 @@ class TrainingLoop:
             self._output = self._as_outputs(self._training_step(batch, index))
             return
         self._batch = batch
-        self._window_starts = index == self.resumed_at or index % self.settings.accumulate_grad_batches == 0
+        self._window_starts = index == self.resumed_at or index % self.trainer.accumulate_grad_batches == 0
         if not due:
             with self.trainer.strategy.no_sync():
                 self._closure()
             return
-        if self.optimizer is None:
-            self._closure()
-            return
         module, epoch = self.module, self.state.epoch
         if self.takes_optimizer_idx:
-            module.optimizer_step(epoch, index, self.optimizer, optimizer_idx=0, optimizer_closure=self._full_closure)  # type: ignore[call-arg]  # an override of Lightning 1.x's shape
+            module.optimizer_step(epoch, index, self.stepper, optimizer_idx=0, optimizer_closure=self._closure)  # type: ignore[call-arg]  # an override of Lightning 1.x's shape
         else:
-            module.optimizer_step(epoch, index, self.optimizer, self._full_closure)
+            module.optimizer_step(epoch, index, self.stepper, self._closure)
         self.state.global_step += 1
 
     def _closure(self) -> Tensor | None:
         """``training_step`` and the gradients that follow from it."""
         hooks, module, optimizer, index = self.hooks, self.module, self.optimizer, self.state.batch_idx
         self._loss = self._loss_of(self._training_step(self._batch, index))
-        if self._window_starts and optimizer is not None:
+        if self._window_starts:
             hooks.on_before_zero_grad(optimizer)
             module.optimizer_zero_grad(self.state.epoch, index, optimizer)
         if self._loss is not None:
             hooks.on_before_backward(self._loss)
-            module.backward(self._loss)
+            module.backward(self._loss if self.scaler is None else self.scaler.scale(self._loss))
             hooks.on_after_backward()
         return self._loss
-
-    def _full_closure(self) -> Tensor | None:
-        """What ``optimizer.step`` runs before it changes the parameters."""
-        loss = self._closure()
-        self.hooks.on_before_optimizer_step(self.optimizer)
-        if self.clips:
-            self.module.configure_gradient_clipping(
-                self.optimizer,  # type: ignore[arg-type]  # the closure only runs with an optimizer
-                self.settings.gradient_clip_val,
-                self.settings.gradient_clip_algorithm,
-            )
-        return loss
 
     def _training_step(self, batch: Any, index: int) -> Any:
         args = (batch, index) if self.takes_batch_idx else (batch,)
         scope = self.scope
         scope.hook = "training_step"
-        if self.mixed:
+        if self.has_context:
             with self.trainer.precision_plugin.context():
                 output = self.train_step(*args)
         else:
@@ -255,7 +270,7 @@ class TrainingLoop:
 
     def _loss_of(self, output: Any) -> Tensor | None:
         """The loss that ``backward`` starts from, and what ``on_train_batch_end`` is given."""
-        if isinstance(output, Tensor) and self.settings.accumulate_grad_batches == 1:  # by far the most common
+        if isinstance(output, Tensor) and self.trainer.accumulate_grad_batches == 1:  # by far the most common
             self._output = {"loss": output.detach()}
             return output
         loss = output["loss"] if isinstance(output, Mapping) and "loss" in output else output
@@ -268,8 +283,8 @@ class TrainingLoop:
             return None
         if not isinstance(loss, Tensor):
             raise bad_value("training_step() result", output, "a loss tensor, a dict with 'loss', or None")
-        if self.settings.accumulate_grad_batches > 1:
-            loss = loss / self.settings.accumulate_grad_batches
+        if self.trainer.accumulate_grad_batches > 1:
+            loss = loss / self.trainer.accumulate_grad_batches
         self._output = self._as_outputs(output, loss)
         return loss
 
@@ -284,13 +299,16 @@ class TrainingLoop:
 
     def _validation_is_due(self, last: bool) -> bool:
         settings, state = self.settings, self.state
-        if not self.validates or (state.epoch + 1) % settings.check_val_every_n_epoch:
+        every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
+        if not self.validates or (every is not None and (state.epoch + 1) % every):
             return False
-        interval = settings.val_check_interval
         if self.trainer.should_stop and self._may_stop(state.epoch):
             return True
+        if isinstance(interval, timedelta):
+            over = time.monotonic() - self._validated_at >= interval.total_seconds()
+            return bool(self.trainer.strategy.broadcast_object(over))
         if isinstance(interval, int):
-            return state.batch_idx % interval == 0
+            return (state.batches if every is None else state.batch_idx) % interval == 0
         if self.batches < 0:
             return last
         return state.batch_idx % max(1, int(self.batches * interval)) == 0
@@ -298,7 +316,15 @@ class TrainingLoop:
     def _validate(self) -> None:
         trainer = self.trainer
         self.hooks.on_validation_model_zero_grad()
-        trainer.validating = True
         self.validation.run()
-        trainer.validating = False
+        self._validated_at = time.monotonic()
         trainer.logs = self.logs
+
+
+def load_training_source(trainer: Trainer) -> Source:
+    """The training loader, prepared when first asked for."""
+    if trainer.training_source is None:
+        assert trainer.train_loader is not None, "fit() checks it"
+        source = trainer.training_source = trainer.training_source_of(trainer.train_loader())
+        trainer.num_training_batches = source.batch_limit(trainer.settings.limit_train_batches)
+    return trainer.training_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -17,6 +18,18 @@ class Callback:
 
     watches_metrics = False
     """Whether ``on_train_epoch_end`` runs after the module's own, so that it sees what the module logs there."""
+
+    _trainer: Trainer | None = None
+
+    def log(self, name: str, value: Any, **options: Any) -> None:
+        """:meth:`leyden.LightningModule.log`, for metrics of the callback's own."""
+        if self._trainer is not None:
+            self._trainer.lightning_module.log(name, value, **options)
+
+    def log_dict(self, dictionary: Mapping[str, Any], **options: Any) -> None:
+        """:meth:`log` for each entry."""
+        for name, value in dictionary.items():
+            self.log(name, value, **options)
 
     @property
     def state_key(self) -> str:

@@ -21,24 +21,27 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     """The contents of a checkpoint. A collective call: every rank adds its generators and running sums."""
     module, state = trainer.lightning_module, trainer.run_state
     checkpoint: dict[str, Any] = {
-        "epoch": state.epoch,
+        "epoch": trainer.current_epoch,
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
         "state_dict": module.state_dict(),
         "loops": {"fit_loop": state.state_dict()},
-        "hparams_name": "kwargs",
-        "hyper_parameters": arguments.storable(dict(module.hparams)),
         "leyden": {"arguments": arguments.of_module(module), "world_size": trainer.world_size},
     }
+    if module.hparams:
+        checkpoint["hparams_name"] = "kwargs"
+        checkpoint["hyper_parameters"] = arguments.storable(dict(module.hparams))
     if not weights_only:
         checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
+        if (scaler := trainer.precision_plugin.scaler) is not None:
+            checkpoint["MixedPrecision"] = scaler.state_dict()
         checkpoint.update(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs))
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:
         checkpoint["datamodule_hyper_parameters"] = arguments.storable(dict(data.hparams))
         checkpoint[type(data).__qualname__] = data.state_dict()
-    for callback in trainer.callbacks:
+    for callback in () if weights_only else trainer.callbacks:
         callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
     return checkpoint
@@ -78,7 +81,10 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Counters, optimizers, schedulers, and where the data stands."""
     optim.load_state_dicts(checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
+    if (scaler := trainer.precision_plugin.scaler) is not None and "MixedPrecision" in checkpoint:
+        scaler.load_state_dict(checkpoint["MixedPrecision"])
     trainer.run_state.load_state_dict(checkpoint["loops"]["fit_loop"])
+    trainer.epoch_closed = trainer.run_state.epoch_done
     kept = checkpoint.get("leyden", {})
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})

@@ -1,0 +1,70 @@
+"""Predictions that go to disk instead of into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from leyden.callbacks.base import Callback
+from leyden.errors import one_of
+
+if TYPE_CHECKING:
+    from leyden.module import LightningModule
+    from leyden.trainer import Trainer
+
+INTERVALS = ("batch", "epoch", "batch_and_epoch")
+
+
+class BasePredictionWriter(Callback):
+    """Override ``write_on_batch_end``, ``write_on_epoch_end`` or both, as ``write_interval`` says.
+
+    Each rank writes what it predicted. ``batch_indices`` are the samples of a batch in the data set, or an empty list
+    where the loader is not Leyden's to know.
+    """
+
+    def __init__(self, write_interval: str = "batch") -> None:
+        if write_interval not in INTERVALS:
+            raise one_of("write_interval", write_interval, INTERVALS)
+        self.write_interval = write_interval
+
+    @property
+    def keeps_predictions(self) -> bool:
+        """Whether all predictions of the epoch are needed in the end."""
+        return "epoch" in self.write_interval
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the prediction of one batch."""
+        raise NotImplementedError
+
+    def write_on_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
+    ) -> None:
+        """Write all predictions; both arguments are lists by loader of lists by batch."""
+        raise NotImplementedError
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.write_interval != "epoch":
+            indices = trainer.predict_loop.current_batch_indices
+            self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.keeps_predictions:
+            loop = trainer.predict_loop
+            self.write_on_epoch_end(trainer, pl_module, loop.predictions, loop.epoch_batch_indices)

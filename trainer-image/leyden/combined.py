@@ -1,0 +1,183 @@
+"""Several loaders read together: ``CombinedLoader``, and what ``fit`` makes of a dict or list of loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from leyden.errors import MisconfigurationError, one_of
+from leyden.loaders import Place, Source, prepare
+
+MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
+
+Triple = tuple[Any, int, int]
+"""Batch, its index, and the loader's index."""
+
+
+class CombinedLoader(Iterable[Triple]):
+    """Reads a collection of loaders; batches have the collection's shape.
+
+    ``mode``: ``min_size`` ends with the shortest; ``max_size`` with the longest, ``None`` standing for batches of those
+    that ended; ``max_size_cycle`` with the longest, the others beginning anew; ``sequential`` reads one after the
+    other. Iterating gives ``(batch, batch_idx, dataloader_idx)``.
+    """
+
+    def __init__(self, iterables: Any, mode: str = "min_size") -> None:
+        if mode not in MODES:
+            raise one_of("mode", mode, MODES)
+        self.iterables = iterables
+        self.mode = mode
+        self._flat, self._shape = tree_flatten(iterables)
+
+    @property
+    def flattened(self) -> list[Any]:
+        """The loaders, whatever they are nested in."""
+        return self._flat
+
+    @flattened.setter
+    def flattened(self, loaders: list[Any]) -> None:
+        self._flat = loaders
+        self.iterables = tree_unflatten(loaders, self._shape)
+
+    def __len__(self) -> int:
+        """Batches of a pass. Raises ``TypeError`` where a loader's length is unknown."""
+        sizes = [len(loader) for loader in self._flat]
+        if self.mode == "sequential":
+            return sum(sizes)
+        return min(sizes) if self.mode == "min_size" else max(sizes, default=0)
+
+    def __iter__(self) -> Iterator[Triple]:
+        if self.mode == "sequential":
+            for index, loader in enumerate(self._flat):
+                for batch_idx, batch in enumerate(loader):
+                    yield batch, batch_idx, index
+            return
+        readers = [_Reader(loader) for loader in self._flat]
+        cycles = self.mode == "max_size_cycle"
+        batch_idx = 0
+        while readers:
+            batches = [reader.next(cycles) for reader in readers]
+            ended = [reader.ended for reader in readers]
+            if any(ended) if self.mode == "min_size" else all(ended):
+                return
+            yield tree_unflatten(batches, self._shape), batch_idx, 0
+            batch_idx += 1
+
+
+class _Reader:
+    """One loader of several."""
+
+    def __init__(self, loader: Iterable[Any]):
+        self._loader = loader
+        self._batches = iter(loader)
+        self.ended = False
+        """Whether its first pass is over."""
+
+    def next(self, cycles: bool) -> Any:
+        """The next batch; after the last, one from the beginning or ``None``."""
+        for batch in self._batches:
+            return batch
+        self.ended = True
+        if cycles:
+            self._batches = iter(self._loader)
+            return next(self._batches, None)
+        return None
+
+
+@dataclass
+class CombinedSource(Source):
+    """A :class:`CombinedLoader` over prepared loaders. A resumed epoch reads again what it had read."""
+
+    parts: list[Source] = field(default_factory=list)
+
+    def start_epoch(self, epoch: int) -> None:
+        for part in self.parts:
+            part.start_epoch(epoch)
+
+    @property
+    def sized(self) -> bool:
+        return all(part.sized for part in self.parts)
+
+    def state_dict(self, batches: int) -> dict[str, Any]:
+        return {"orders": [part.batches.drawn_from if part.batches is not None else None for part in self.parts]}
+
+    def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
+        self.start_epoch(epoch)
+        for part, order in zip(self.parts, state.get("orders", []), strict=False):
+            if part.batches is not None:
+                part.batches.resume_order = order
+        return batches_done
+
+
+class _Batches:
+    """The batches of a :class:`CombinedLoader` without their indices."""
+
+    def __init__(self, loader: CombinedLoader):
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch for batch, _, _ in self.loader)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+Prepare = Callable[[Any], Source]
+
+
+def for_training(loaders: Any, place: Place, distribute: bool, sequential: bool) -> Source:
+    """What ``fit`` reads: a loader, a :class:`CombinedLoader`, or a collection of loaders read to the longest."""
+
+    def prepared(loader: Any) -> Source:
+        return prepare(loader, place, distribute, sequential)
+
+    if not isinstance(loaders, CombinedLoader):
+        if not _is_collection(loaders):
+            return prepared(loaders)
+        loaders = CombinedLoader(loaders, "max_size_cycle")
+    if loaders.mode == "sequential":
+        raise MisconfigurationError(
+            "fit() does not read a CombinedLoader in mode 'sequential': take 'min_size', 'max_size' or 'max_size_cycle'"
+        )
+    return _combined(loaders, prepared)
+
+
+def for_evaluation(loaders: Any, place: Place, distribute: bool, sequential: bool) -> list[Source]:
+    """What an evaluation reads, one loader after the other; a :class:`CombinedLoader` as its mode says."""
+
+    def prepared(loader: Any) -> Source:
+        return prepare(loader, place, distribute, sequential)
+
+    if isinstance(loaders, CombinedLoader):
+        if loaders.mode != "sequential":
+            return [_combined(loaders, prepared)]
+        loaders = loaders.flattened
+    elif _is_collection(loaders):
+        loaders = tree_flatten(loaders)[0]
+    else:
+        loaders = [loaders]
+    return [prepared(loader) for loader in loaders]
+
+
+def _combined(loaders: CombinedLoader, prepared: Prepare) -> Source:
+    parts = [prepared(loader) for loader in loaders.flattened]
+    mine = CombinedLoader(loaders.iterables, loaders.mode)
+    mine.flattened = [part.loader for part in parts]
+    return CombinedSource(_Batches(mine), parts=parts)
+
+
+def _is_collection(loaders: Any) -> bool:
+    """Whether a dict or list holds loaders; a list of batches is itself a loader."""
+    if isinstance(loaders, dict):
+        return all(_is_collection(entry) or _is_loader(entry) for entry in loaders.values())
+    if isinstance(loaders, Sequence) and not isinstance(loaders, (str, bytes)):
+        return all(_is_loader(entry) for entry in loaders)
+    return False
+
+
+def _is_loader(entry: object) -> bool:
+    return hasattr(entry, "__iter__") and not isinstance(entry, (Tensor, list, tuple, dict, str, bytes))
