@@ -1,0 +1,76 @@
+"""Programs that import Lightning, run with Leyden."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leyden.compat.names import NOT_PROVIDED
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "script.py"
+    path.write_text(script)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("trainer-image", "contract"))}
+    command = (sys.executable, "-m", "leyden.compat", str(path), *arguments)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_all_three_names_are_leyden(tmp_path: Path) -> None:
+    script = """
+import sys
+import lightning as L
+import lightning.pytorch as pl
+import pytorch_lightning
+from lightning.pytorch.callbacks.early_stopping import EarlyStopping
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import CSVLogger
+import leyden
+
+assert L.Trainer is pl.Trainer is pytorch_lightning.Trainer is leyden.Trainer
+assert pl.callbacks.EarlyStopping is EarlyStopping is leyden.callbacks.EarlyStopping
+assert L.pytorch is pl and pl.__version__.startswith("2.")
+assert rank_zero_only(lambda: 3)() == 3
+model = BoringModel()
+trainer = L.Trainer(max_epochs=1, limit_train_batches=3, limit_val_batches=1, logger=False, enable_progress_bar=False)
+trainer.fit(model)
+print(trainer.global_step, sys.argv[1:])
+"""
+    ran = run(tmp_path, script, "--own", "argument")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "3 ['--own', 'argument']"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("from lightning import Fabric", "Leyden does not provide lightning.Fabric: docs/migrating.md"),
+        ("import lightning.fabric", "Leyden does not provide lightning.fabric: docs/migrating.md"),
+        ("from lightning.pytorch.callbacks import ModelPruning", "Leyden does not provide"),
+        ("from lightning.pytorch.callbacks import Nonsense", "cannot import name 'Nonsense'"),
+    ],
+)
+def test_what_is_not_there_says_so(tmp_path: Path, line: str, said: str) -> None:
+    ran = run(tmp_path, line)
+    assert ran.returncode == 1 and said in ran.stderr.splitlines()[-1]
+
+
+def test_a_script_that_is_not_there(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("trainer-image", "contract"))}
+    command = (sys.executable, "-m", "leyden.compat", "none.py")
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == "none.py is not a file. Usage: python -m leyden.compat script.py [arguments]"
+
+
+@pytest.mark.parametrize("name", sorted(NOT_PROVIDED))
+def test_the_guide_says_what_to_use_instead(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/migrating.md").read_text()

@@ -1,0 +1,11 @@
+"""The corpus, by theme. Each is a plain Lightning program; importing a theme registers its programs."""
+
+from importlib import import_module
+
+THEMES = ("callbacks", "checkpoints", "data", "evaluation", "flags", "logging", "optimization", "training")
+
+
+def load() -> None:
+    """Register every program."""
+    for theme in THEMES:
+        import_module(f"{__name__}.{theme}")

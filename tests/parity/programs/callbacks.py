@@ -1,0 +1,194 @@
+"""Callbacks that come with the engine, and callbacks of the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LambdaCallback,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+    Timer,
+)
+
+from parity.models import Scripted, Trained, Whole, loader
+from parity.recording import Seen, program
+
+
+def stopping(seen: Seen, script: list[float], **options: Any) -> None:
+    callback = EarlyStopping("scripted", **options)
+    trainer = seen.trainer(max_epochs=8, num_sanity_val_steps=0, callbacks=[callback])
+    trainer.fit(seen.watched(Scripted(script)), loader(4), loader(4))
+    seen.values["stopped"] = (callback.stopped_epoch, callback.wait_count, float(callback.best_score))
+
+
+@program
+def stops_when_nothing_improves(seen: Seen) -> None:
+    stopping(seen, [3.0, 2.0, 2.5, 2.4, 2.3, 2.2], patience=2)
+
+
+@program
+def stops_on_a_maximum(seen: Seen) -> None:
+    stopping(seen, [1.0, 2.0, 3.0, 3.0, 3.0], patience=1, mode="max")
+
+
+@program
+def small_improvements_do_not_count(seen: Seen) -> None:
+    stopping(seen, [3.0, 2.95, 2.9, 2.85], patience=2, min_delta=0.2)
+
+
+@program
+def stops_at_a_threshold(seen: Seen) -> None:
+    stopping(seen, [3.0, 2.0, 0.5, 0.4], stopping_threshold=1.0)
+
+
+@program
+def stops_when_it_diverges(seen: Seen) -> None:
+    stopping(seen, [3.0, 2.0, 9.0, 1.0], divergence_threshold=5.0)
+
+
+@program
+def stops_when_it_is_not_finite(seen: Seen) -> None:
+    stopping(seen, [3.0, float("nan"), 1.0])
+
+
+@program
+def a_monitor_that_does_not_exist(seen: Seen) -> None:
+    callback = EarlyStopping("nothing")
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def a_monitor_that_may_be_missing(seen: Seen) -> None:
+    callback = EarlyStopping("nothing", strict=False)
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def rates_are_logged(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.5)
+            return [optimizer], [{"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1), "interval": "step"}]
+
+    monitor = LearningRateMonitor(log_momentum=True)
+    seen.trainer(callbacks=[monitor]).fit(seen.watched(Model()), loader())
+
+
+@program
+def rates_are_logged_by_epoch(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            network = self.network
+            groups = [{"params": network[0].parameters()}, {"params": network[3].parameters(), "lr": 0.5}]
+            optimizer = torch.optim.SGD(groups, lr=0.1)
+            return [optimizer], [{"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1), "name": "rate"}]
+
+    monitor = LearningRateMonitor(logging_interval="epoch")
+    seen.trainer(callbacks=[monitor]).fit(seen.watched(Model()), loader())
+
+
+@program
+def accumulation_by_epoch(seen: Seen) -> None:
+    callback = GradientAccumulationScheduler({0: 1, 1: 2, 2: 4})
+    seen.trainer(callbacks=[callback], max_epochs=3).fit(seen.watched(Trained()), loader())
+
+
+@program
+def averaged_weights(seen: Seen) -> None:
+    callback = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1, annealing_epochs=1)
+    seen.trainer(callbacks=[callback], max_epochs=4).fit(seen.watched(Trained()), loader())
+
+
+@program
+def an_exponential_average(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    callback = EMAWeightAveraging(decay=0.5)
+    trainer = seen.trainer(callbacks=[callback], num_sanity_val_steps=0)
+    trainer.fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def functions_as_callbacks(seen: Seen) -> None:
+    called = seen.values.setdefault("called", [])
+    callback = LambdaCallback(
+        on_train_start=lambda trainer, module: called.append("start"),
+        on_train_batch_end=lambda trainer, module, outputs, batch, batch_idx: called.append(batch_idx),
+    )
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Trained()), loader(4))
+
+
+@program
+def a_backbone_thaws(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import BaseFinetuning
+
+    class Thaw(BaseFinetuning):
+        def freeze_before_training(self, pl_module: Any) -> None:
+            self.freeze(pl_module.network[0])
+
+        def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+            if epoch == 1:
+                self.unfreeze_and_add_param_group(pl_module.network[0], optimizer, lr=0.01)
+
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD((p for p in self.parameters() if p.requires_grad), lr=0.1)
+
+    seen.trainer(callbacks=[Thaw()], max_epochs=3).fit(seen.watched(Model()), loader())
+
+
+@program
+def time_for_nothing(seen: Seen) -> None:
+    timer = Timer(duration={"seconds": 0})
+    seen.trainer(callbacks=[timer]).fit(seen.watched(Trained()), loader())
+
+
+@program
+def callbacks_of_the_module(seen: Seen) -> None:
+    class Model(Scripted):
+        def configure_callbacks(self) -> Any:
+            return [EarlyStopping("scripted", patience=1)]
+
+    trainer = seen.trainer(max_epochs=6, num_sanity_val_steps=0, callbacks=[EarlyStopping("val_loss", patience=5)])
+    trainer.fit(seen.watched(Model([3.0, 4.0, 5.0])), loader(4), loader(4))
+
+
+@program
+def callbacks_that_log(seen: Seen) -> None:
+    class Logging(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            pl_module.log("from_callback", float(batch_idx))
+
+        def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self.log("val_from_callback", 2.0)
+
+    seen.trainer(callbacks=[Logging()]).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def predictions_are_written(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import BasePredictionWriter
+
+    class Writer(BasePredictionWriter):
+        def write_on_batch_end(
+            self,
+            trainer: Any,
+            pl_module: Any,
+            prediction: Any,
+            batch_indices: Any,
+            batch: Any,
+            batch_idx: int,
+            dataloader_idx: int,
+        ) -> None:
+            seen.values.setdefault("batches", []).append((batch_idx, batch_indices, prediction))
+
+        def write_on_epoch_end(self, trainer: Any, pl_module: Any, predictions: Any, batch_indices: Any) -> None:
+            seen.values["epoch"] = (predictions, batch_indices)
+
+    trainer = seen.trainer(callbacks=[Writer("batch_and_epoch")])
+    trainer.predict(seen.watched(Whole()), loader(5), return_predictions=False)

@@ -1,0 +1,184 @@
+"""Checkpoints: which are kept, what is in them, and what a run does with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from parity.models import Scripted, Trained, Whole, loader
+from parity.recording import Seen, different, program
+
+
+def files(seen: Seen) -> list[str]:
+    return sorted(str(path.relative_to(seen.folder)) for path in seen.folder.rglob("*.ckpt"))
+
+
+def kept(seen: Seen, script: list[float], **options: Any) -> None:
+    callback = ModelCheckpoint(dirpath=seen.folder / "kept", **options)
+    trainer = seen.trainer(max_epochs=len(script), num_sanity_val_steps=0, callbacks=[callback])
+    trainer.fit(seen.watched(Scripted(script)), loader(4), loader(4))
+    seen.values["files"] = files(seen)
+    seen.values["best"] = (Path(callback.best_model_path).name, callback.best_model_score)
+    seen.values["last"] = Path(callback.last_model_path).name
+
+
+@program
+def the_newest_is_kept(seen: Seen) -> None:
+    kept(seen, [3.0, 2.0, 4.0])
+
+
+@program
+def the_best_is_kept(seen: Seen) -> None:
+    kept(seen, [3.0, 2.0, 4.0], monitor="scripted")
+
+
+@program
+def the_two_best_are_kept(seen: Seen) -> None:
+    kept(seen, [1.0, 5.0, 3.0, 4.0], monitor="scripted", mode="max", save_top_k=2)
+
+
+@program
+def all_are_kept(seen: Seen) -> None:
+    kept(seen, [3.0, 2.0, 4.0], save_top_k=-1)
+
+
+@different("last.ckpt is the newest state, also where that is not among the best and Lightning leaves an older one")
+def the_last_is_kept_too(seen: Seen) -> None:
+    kept(seen, [1.0, 2.0, 3.0], monitor="scripted", save_last=True)
+
+
+@program
+def names_of_files(seen: Seen) -> None:
+    kept(seen, [1.5, 2.25], save_top_k=-1, filename="run-{epoch:02d}-{scripted:.2f}")
+
+
+@program
+def names_of_files_without_names_of_metrics(seen: Seen) -> None:
+    kept(seen, [1.5, 2.25], save_top_k=-1, filename="e{epoch}_s{scripted:.1f}", auto_insert_metric_name=False)
+
+
+@program
+def every_few_steps_a_checkpoint(seen: Seen) -> None:
+    callback = ModelCheckpoint(dirpath=seen.folder / "kept", every_n_train_steps=3, save_top_k=-1)
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Trained()), loader())
+    seen.values["files"] = files(seen)
+
+
+@program
+def every_second_epoch_a_checkpoint(seen: Seen) -> None:
+    kept(seen, [3.0, 2.0, 4.0, 1.0], every_n_epochs=2, save_top_k=-1)
+
+
+@program
+def what_a_checkpoint_holds(seen: Seen) -> None:
+    class Model(Trained):
+        def __init__(self, lr: float = 0.1) -> None:
+            super().__init__(lr)
+            self.save_hyperparameters()
+
+        def on_save_checkpoint(self, checkpoint: Any) -> None:
+            checkpoint["own"] = 3
+
+    trainer = seen.trainer()
+    trainer.fit(seen.watched(Model(0.2)), loader())
+    trainer.save_checkpoint(seen.folder / "one.ckpt")
+    held = torch.load(seen.folder / "one.ckpt", weights_only=True)
+    seen.values["keys"] = sorted(key for key in held if key != "leyden")
+    for key in ("epoch", "global_step", "hyper_parameters", "own", "state_dict"):
+        seen.values[key] = dict(held[key]) if isinstance(held[key], dict) else held[key]
+
+
+@program
+def weights_only(seen: Seen) -> None:
+    trainer = seen.trainer()
+    trainer.fit(seen.watched(Trained()), loader())
+    trainer.save_checkpoint(seen.folder / "one.ckpt", weights_only=True)
+    seen.values["keys"] = sorted(set(torch.load(seen.folder / "one.ckpt", weights_only=True)) - {"leyden"})
+
+
+@different("a run that resumes begins with its first step: its validation loop has run before, so no sanity check")
+def resumed_with_a_sanity_check(seen: Seen) -> None:
+    resumed(seen, num_sanity_val_steps=2)
+
+
+@program
+def resumed_after_an_epoch(seen: Seen) -> None:
+    resumed(seen, num_sanity_val_steps=0)
+
+
+@different("a run that resumes draws on from where its generators stood, so that it ends like one never interrupted")
+def resumed_with_dropout(seen: Seen) -> None:
+    resumed(seen, num_sanity_val_steps=0, share=0.2)
+
+
+def resumed(seen: Seen, num_sanity_val_steps: int, share: float = 0.0) -> None:
+    class Model(Whole):
+        dropout = share
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+    first = seen.trainer(max_epochs=2)
+    first.fit(Model(), loader(), loader(4))
+    first.save_checkpoint(seen.folder / "one.ckpt")
+    torch.manual_seed(3)
+    trainer = seen.trainer(max_epochs=4, num_sanity_val_steps=num_sanity_val_steps)
+    trainer.fit(seen.watched(Model()), loader(), loader(4), ckpt_path=seen.folder / "one.ckpt")
+
+
+@program
+def weights_of_a_checkpoint_are_tested(seen: Seen) -> None:
+    first = seen.trainer(max_epochs=1)
+    first.fit(Whole(), loader())
+    first.save_checkpoint(seen.folder / "one.ckpt")
+    trainer = seen.trainer()
+    seen.values["test"] = trainer.test(
+        seen.watched(Whole()), loader(4), ckpt_path=seen.folder / "one.ckpt", verbose=False
+    )
+
+
+@program
+def the_best_is_tested(seen: Seen) -> None:
+    callback = ModelCheckpoint(dirpath=seen.folder / "kept", monitor="scripted")
+    trainer = seen.trainer(max_epochs=3, num_sanity_val_steps=0, callbacks=[callback])
+    trainer.fit(seen.watched(Scripted([3.0, 1.0, 2.0])), loader(4), loader(4))
+    seen.values["test"] = trainer.test(dataloaders=loader(4), ckpt_path="best", verbose=False)
+    seen.values["by default"] = trainer.test(dataloaders=loader(4), verbose=False)
+
+
+@program
+def loaded_with_other_arguments(seen: Seen) -> None:
+    class Model(Trained):
+        def __init__(self, lr: float = 0.1, depth: int = 1) -> None:
+            super().__init__(lr)
+            self.save_hyperparameters()
+
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(Model(0.2, depth=5), loader())
+    trainer.save_checkpoint(seen.folder / "one.ckpt")
+    found = Model.load_from_checkpoint(seen.folder / "one.ckpt", lr=0.3)
+    seen.values["hparams"] = dict(found.hparams)
+    seen.modules.append(found)
+
+
+@program
+def a_checkpoint_of_another_module(seen: Seen) -> None:
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(Trained(), loader())
+    trainer.save_checkpoint(seen.folder / "one.ckpt")
+
+    class Other(Trained):
+        def __init__(self) -> None:
+            super().__init__()
+            self.more = torch.nn.Linear(2, 2)
+
+    Other.load_from_checkpoint(seen.folder / "one.ckpt")
+
+
+@program
+def a_checkpoint_that_is_not_there(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Trained()), loader(), ckpt_path=seen.folder / "none.ckpt")

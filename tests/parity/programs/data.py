@@ -1,0 +1,148 @@
+"""Loaders of every kind, and data modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
+
+from parity.models import Data, Stream, Trained, Whole, loader, samples
+from parity.recording import Seen, different, program
+
+
+class Several(Trained):
+    """Takes whatever comes and notes its shape."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self.shapes = seen.values.setdefault("shapes", [])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        named = batch.items() if isinstance(batch, dict) else enumerate(batch)
+        parts = [(str(name), part) for name, part in named if part is not None]
+        self.shapes.append([(name, part[0].sum()) for name, part in parts])
+        return sum(self.loss(part) for _, part in parts)
+
+
+@program
+def shuffled(seen: Seen) -> None:
+    seen.trainer(max_epochs=3).fit(seen.watched(Trained()), loader(10, shuffle=True))
+
+
+@program
+def the_last_batch_dropped(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Trained()), loader(7, 2, drop_last=True))
+
+
+@program
+def a_sampler_of_the_users_own(seen: Seen) -> None:
+    sampler = WeightedRandomSampler([0.1, 0.2, 0.3, 0.4] * 2, 6)
+    seen.trainer().fit(seen.watched(Trained()), DataLoader(samples(8), 2, sampler=sampler))
+
+
+@program
+def a_batch_sampler_of_the_users_own(seen: Seen) -> None:
+    class Backwards(BatchSampler):
+        def __iter__(self) -> Any:
+            return (list(reversed(batch)) for batch in super().__iter__())
+
+    batches = Backwards(SequentialSampler(range(7)), 3, drop_last=False)
+    seen.trainer().fit(seen.watched(Trained()), DataLoader(samples(7), batch_sampler=batches))
+
+
+@different(
+    "a pass draws from the sampler's generator as a plain torch loop does; Lightning's stops before the last draw"
+)
+def a_generator_of_the_users_own(seen: Seen) -> None:
+    sampler = RandomSampler(range(8), generator=torch.Generator().manual_seed(5))
+    seen.trainer().fit(seen.watched(Trained()), DataLoader(samples(8), 2, sampler=sampler))
+
+
+@program
+def a_list_of_batches(seen: Seen) -> None:
+    batches = [(torch.ones(2, 4) * index, torch.zeros(2, 1)) for index in range(3)]
+    seen.trainer().fit(seen.watched(Trained()), DataLoader(batches, batch_size=None))
+
+
+@program
+def an_iterable_without_a_length(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Whole()), DataLoader(Stream(7), 2), DataLoader(Stream(4), 2))
+
+
+@program
+def loaders_in_a_dict(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Several(seen)), {"one": loader(8), "other": loader(4)})
+
+
+@program
+def loaders_in_a_list(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Several(seen)), [loader(8), loader(4)])
+
+
+def combined(mode: str) -> Any:
+    from lightning.pytorch.utilities import CombinedLoader
+
+    return CombinedLoader({"one": loader(8), "other": loader(4)}, mode)
+
+
+@program
+def loaders_to_the_shortest(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Several(seen)), combined("min_size"))
+
+
+@program
+def loaders_to_the_longest(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Several(seen)), combined("max_size"))
+
+
+@program
+def loaders_in_circles(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Several(seen)), combined("max_size_cycle"))
+
+
+@program
+def loaders_one_after_the_other(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            seen.values.setdefault("order", []).append((batch_idx, dataloader_idx))
+            return self.loss(batch)
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), combined("sequential"))
+
+
+@program
+def validation_loaders_side_by_side(seen: Seen) -> None:
+    class Model(Trained):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.values.setdefault("seen", []).append((batch_idx, sorted(batch)))
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader(), combined("min_size"))
+
+
+@program
+def a_data_module_from_data_sets(seen: Seen) -> None:
+    data = pl.LightningDataModule.from_datasets(samples(8), samples(4), samples(4), samples(4), batch_size=2)
+    trainer = seen.trainer(max_epochs=1)
+    model = seen.watched(Whole())
+    trainer.fit(model, datamodule=data)
+    seen.values["test"] = trainer.test(model, datamodule=data, verbose=False)
+
+
+@program
+def a_data_module_with_hyperparameters(seen: Seen) -> None:
+    class Sized(Data):
+        def __init__(self, size: int = 8) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+        def train_dataloader(self) -> Any:
+            return loader(self.hparams["size"])
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Whole()), datamodule=seen.watched(Sized(6), "data"))
+
+
+@program
+def no_training_loader(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Trained()))

@@ -1,0 +1,190 @@
+"""``self.log`` from every place, with all its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from parity.models import Trained, Whole, batches, loader
+from parity.recording import Seen, program
+
+
+@program
+def step_and_epoch(seen: Seen) -> None:
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("both", loss, on_step=True, on_epoch=True)
+            self.log("step", float(batch_idx) * 10, on_step=True)
+            self.log("epoch_only", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("val_both", self.loss(batch), on_step=True, on_epoch=True)
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def every_few_steps(seen: Seen) -> None:
+    seen.trainer(log_every_n_steps=3, max_epochs=3).fit(seen.watched(Whole()), loader(10), loader(4))
+
+
+@program
+def never_on_a_step(seen: Seen) -> None:
+    seen.trainer(log_every_n_steps=0).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def every_reduction(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for reduction in ("mean", "sum", "min", "max"):
+                self.log(reduction, torch.tensor(float(batch_idx)), on_epoch=True, reduce_fx=reduction)
+            return self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def means_weigh_by_batch_size(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("by_batch", float(batch_idx), on_epoch=True)
+            self.log("by_hand", float(batch_idx), on_epoch=True, batch_size=batch_idx + 1)
+            return self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader(7, 3))
+
+
+@program
+def a_dict_at_once(seen: Seen) -> None:
+    class Model(Whole):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log_dict({"val_a": loss, "val_b": loss * 2, "val_count": batch_idx}, prog_bar=True)
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def from_every_hook(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_start(self) -> None:
+            self.log("train_start", 1.0)
+
+        def on_train_epoch_start(self) -> None:
+            self.log("epoch_start", float(self.current_epoch))
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.log("batch_start", float(batch_idx))
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.log("batch_end", float(batch_idx))
+
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            self.log("before_step", 3.0)
+
+        def on_train_epoch_end(self) -> None:
+            self.log("epoch_end", float(self.current_epoch))
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("val_epoch_end", float(self.global_step))
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def where_logging_is_refused(seen: Seen) -> None:
+    class Model(Whole):
+        def on_fit_start(self) -> None:
+            self.log("too_early", 1.0)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def logging_in_predict_is_refused(seen: Seen) -> None:
+    class Model(Whole):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("nowhere", 1.0)
+
+    seen.trainer().predict(seen.watched(Model()), batches())
+
+
+@program
+def on_step_where_there_is_none(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_epoch_end(self) -> None:
+            self.log("epoch_end", 1.0, on_step=True)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def a_tensor_of_several_elements(seen: Seen) -> None:
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("vector", torch.ones(3))
+            return self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def not_for_loggers(seen: Seen) -> None:
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("hidden", loss, logger=False, prog_bar=True)
+            self.log("shown", loss)
+            return loss
+
+        def on_train_epoch_end(self) -> None:
+            seen.values["bar"] = sorted(self.trainer.progress_bar_metrics)
+            seen.values["logged"] = sorted(self.trainer.logged_metrics)
+            seen.values["callback"] = sorted(self.trainer.callback_metrics)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def a_metric_object(seen: Seen) -> None:
+    import torchmetrics
+
+    class Model(Whole):
+        def __init__(self) -> None:
+            super().__init__()
+            self.error = torchmetrics.MeanSquaredError()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.error(self(batch[0]), batch[1])
+            self.log("mse", self.error, on_step=True, on_epoch=True)
+            return self.loss(batch)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.error.update(self(batch[0]), batch[1])
+            self.log("val_mse", self.error)
+
+    seen.trainer(num_sanity_val_steps=0).fit(seen.watched(Model()), loader(7, 3), loader(5, 3))
+
+
+@program
+def integers_and_double_precision(seen: Seen) -> None:
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("count", batch_idx, on_epoch=True, reduce_fx="sum")
+            self.log("double", torch.tensor(0.1, dtype=torch.float64), on_epoch=True)
+            return self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def the_loggers_own_methods(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_epoch_end(self) -> None:
+            self.logger.log_metrics({"direct": 1.0}, step=self.global_step)
+
+    seen.trainer().fit(seen.watched(Model()), loader())

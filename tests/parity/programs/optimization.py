@@ -1,0 +1,320 @@
+"""Optimizers, schedulers, accumulation, clipping, manual optimization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau, StepLR
+
+from parity.models import Trained, Whole, loader
+from parity.recording import Seen, program
+
+
+def sgd(module: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(module.parameters(), lr=0.1)
+
+
+class Rates(Whole):
+    """Notes the learning rate of each batch."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self.rates = seen.values.setdefault("rates", [])
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.trainer.optimizers[0]
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+@program
+def optimizer_in_a_list(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return [sgd(self)]
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def no_optimizer(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return None
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader())
+
+
+@program
+def schedulers_in_the_second_list(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return [optimizer], [StepLR(optimizer, 1, gamma=0.5)]
+
+    seen.trainer(max_epochs=3).fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def scheduler_in_a_dict(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return {"optimizer": optimizer, "lr_scheduler": ExponentialLR(optimizer, 0.5)}
+
+    seen.trainer(max_epochs=3).fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def scheduler_by_step(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = {"scheduler": StepLR(optimizer, 1, gamma=0.8), "interval": "step", "frequency": 2}
+            return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    seen.trainer().fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def scheduler_by_step_with_accumulation(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = {"scheduler": StepLR(optimizer, 1, gamma=0.8), "interval": "step"}
+            return [optimizer], [scheduler]
+
+    seen.trainer(accumulate_grad_batches=2).fit(seen.watched(Model(seen)), loader(10))
+
+
+@program
+def scheduler_every_second_epoch(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return [optimizer], [{"scheduler": StepLR(optimizer, 1, gamma=0.5), "frequency": 2}]
+
+    seen.trainer(max_epochs=5).fit(seen.watched(Model(seen)), loader(4))
+
+
+@program
+def scheduler_on_a_plateau(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = ReduceLROnPlateau(optimizer, patience=0, threshold=10.0)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val_loss"}}
+
+    seen.trainer(max_epochs=4).fit(seen.watched(Model(seen)), loader(), loader(4))
+
+
+@program
+def scheduler_on_a_plateau_by_step(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = ReduceLROnPlateau(optimizer, patience=1, threshold=10.0)
+            config = {"scheduler": scheduler, "monitor": "loss", "interval": "step", "frequency": 2}
+            return {"optimizer": optimizer, "lr_scheduler": config}
+
+    seen.trainer().fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def plateau_of_an_unknown_metric(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return {"optimizer": optimizer, "lr_scheduler": ReduceLROnPlateau(optimizer), "monitor": "nothing"}
+
+    seen.trainer().fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def two_schedulers(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            by_step = {"scheduler": StepLR(optimizer, 1, gamma=0.9), "interval": "step"}
+            return [optimizer], [by_step, ExponentialLR(optimizer, 0.5)]
+
+    seen.trainer().fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def lr_scheduler_step_of_the_users_own(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return [optimizer], [StepLR(optimizer, 1, gamma=0.5)]
+
+        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+            scheduler.step()
+            scheduler.step()
+
+    seen.trainer(max_epochs=3).fit(seen.watched(Model(seen)), loader())
+
+
+@program
+def two_optimizers_need_manual_optimization(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return [sgd(self), sgd(self)]
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def a_wrong_answer_of_configure_optimizers(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return {"optimiser": sgd(self)}
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def gradients_accumulated(seen: Seen) -> None:
+    seen.trainer(accumulate_grad_batches=3).fit(seen.watched(Whole()), loader(14), loader(4))
+
+
+@program
+def gradients_clipped_by_norm(seen: Seen) -> None:
+    seen.trainer(gradient_clip_val=0.05).fit(seen.watched(Trained()), loader())
+
+
+@program
+def gradients_clipped_by_value(seen: Seen) -> None:
+    seen.trainer(gradient_clip_val=0.01, gradient_clip_algorithm="value").fit(seen.watched(Trained()), loader())
+
+
+@program
+def clipping_of_the_users_own(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_gradient_clipping(
+            self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+        ) -> None:
+            self.clip_gradients(optimizer, gradient_clip_val=0.02, gradient_clip_algorithm="value")
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def optimizer_step_of_the_users_own(seen: Seen) -> None:
+    class Model(Trained):
+        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+            if batch_idx % 2 == 0:
+                optimizer.step(closure=optimizer_closure)
+            else:
+                optimizer_closure()
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def zero_grad_of_the_users_own(seen: Seen) -> None:
+    class Model(Trained):
+        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+            optimizer.zero_grad(set_to_none=False)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def backward_of_the_users_own(seen: Seen) -> None:
+    class Model(Trained):
+        def backward(self, loss: Any, *args: Any, **kwargs: Any) -> None:
+            (loss * 2).backward()
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def lbfgs_asks_several_times(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader())
+
+
+class Manual(Trained):
+    """Two networks that are stepped in turn by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.other = nn.Linear(4, 1)
+
+    def configure_optimizers(self) -> Any:
+        return [sgd(self.network), sgd(self.other)]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        inputs, targets = batch
+        for part, optimizer in zip((self.network, self.other), self.optimizers(), strict=True):
+            loss = nn.functional.mse_loss(part(inputs), targets)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        self.log("loss", loss)
+
+
+@program
+def manual_optimization(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Manual()), loader())
+
+
+@program
+def manual_optimization_toggles(seen: Seen) -> None:
+    class Model(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            inputs, targets = batch
+            for optimizer in self.optimizers():
+                self.toggle_optimizer(optimizer)
+                loss = nn.functional.mse_loss(self.network(inputs) + self.other(inputs), targets)
+                seen.values.setdefault("trained", []).append([p.requires_grad for p in self.parameters()])
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+                self.untoggle_optimizer(optimizer)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def manual_optimization_with_schedulers(seen: Seen) -> None:
+    class Model(Manual):
+        def configure_optimizers(self) -> Any:
+            one, other = sgd(self.network), sgd(self.other)
+            return [one, other], [StepLR(one, 1, gamma=0.5), StepLR(other, 1, gamma=0.5)]
+
+        def on_train_epoch_end(self) -> None:
+            for scheduler in self.lr_schedulers():
+                scheduler.step()
+            seen.values.setdefault("rates", []).append([s.get_last_lr() for s in self.lr_schedulers()])
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def manual_optimization_forbids_clipping(seen: Seen) -> None:
+    seen.trainer(gradient_clip_val=0.1).fit(seen.watched(Manual()), loader())
+
+
+@program
+def manual_optimization_forbids_accumulation(seen: Seen) -> None:
+    seen.trainer(accumulate_grad_batches=2).fit(seen.watched(Manual()), loader())
+
+
+@program
+def estimated_stepping_batches_for_a_scheduler(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            steps = int(self.trainer.estimated_stepping_batches)
+            seen.values["steps"] = steps
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=steps)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    seen.trainer(accumulate_grad_batches=2, max_epochs=3).fit(seen.watched(Model(seen)), loader(10))

@@ -1,0 +1,220 @@
+"""The course of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+
+from parity.models import Data, Loaded, Trained, Whole, loader
+from parity.recording import Seen, program
+
+
+@program
+def training_alone(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Trained()), loader())
+
+
+@program
+def training_and_validation(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def loaders_of_the_module(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Loaded()))
+
+
+@program
+def loaders_of_a_data_module(seen: Seen) -> None:
+    seen.trainer().fit(seen.watched(Whole()), datamodule=seen.watched(Data(), "data"))
+
+
+@program
+def a_step_that_gives_a_dict(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"loss": self.loss(batch), "extra": torch.tensor(batch_idx)}
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            seen.values[f"outputs-{self.current_epoch}-{batch_idx}"] = outputs
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def a_step_that_skips_some_batches(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None if batch_idx % 2 else self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def a_step_without_the_batch_index(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any) -> Any:  # type: ignore[override]  # Lightning allows it
+            return self.loss(batch)
+
+    seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def minus_one_skips_the_rest_of_the_epoch(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+            return -1 if batch_idx == 2 else None
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def should_stop_in_mid_epoch(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = batch_idx == 1
+
+    seen.trainer(max_epochs=5).fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def should_stop_waits_for_min_epochs(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_epoch_end(self) -> None:
+            self.trainer.should_stop = True
+
+    seen.trainer(max_epochs=5, min_epochs=3).fit(seen.watched(Model()), loader())
+
+
+@program
+def should_stop_waits_for_min_steps(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_epoch_end(self) -> None:
+            self.trainer.should_stop = True
+
+    seen.trainer(max_epochs=5, min_steps=6).fit(seen.watched(Model()), loader())
+
+
+@program
+def max_steps_ends_in_mid_epoch(seen: Seen) -> None:
+    seen.trainer(max_epochs=-1, max_steps=6).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def no_epochs_at_all(seen: Seen) -> None:
+    seen.trainer(max_epochs=0).fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def a_second_fit_of_the_same_trainer(seen: Seen) -> None:
+    model = seen.watched(Trained())
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(model, loader())
+    trainer.fit(model, loader())
+
+
+@program
+def an_exception_in_training_step(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 2:
+                raise ValueError("broken")
+            return super().training_step(batch, batch_idx)
+
+    seen.trainer().fit(seen.watched(Model()), loader(), datamodule=None)
+
+
+@program
+def an_exception_reaches_the_data_module(seen: Seen) -> None:
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise ValueError("broken")
+
+    seen.trainer().fit(seen.watched(Model()), datamodule=seen.watched(Data(), "data"))
+
+
+@program
+def batch_transfer_hooks_change_the_batch(seen: Seen) -> None:
+    class Model(Whole):
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0] + 1, batch[1]]
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0] * 2, batch[1]]
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def submodules_keep_their_mode(seen: Seen) -> None:
+    class Model(Whole):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frozen = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+            self.frozen.eval()
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            seen.values.setdefault("modes", []).append((self.training, self.frozen.training, self.network.training))
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def configure_model_makes_the_layers(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_model(self) -> None:
+            if not hasattr(self, "more"):
+                self.more = nn.Linear(4, 4)
+
+        def forward(self, inputs: Any) -> Any:
+            return self.network(self.more(inputs))
+
+    seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader())
+
+
+@program
+def what_hooks_see_of_the_run(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            trainer = self.trainer
+            state = (self.current_epoch, self.global_step, trainer.is_last_batch, trainer.num_training_batches)
+            seen.values.setdefault("batches", []).append(state)
+
+        def on_validation_epoch_start(self) -> None:
+            trainer = self.trainer
+            stages = (trainer.training, trainer.validating, trainer.sanity_checking, trainer.testing)
+            seen.values.setdefault("validation", []).append((*stages, self.current_epoch, self.global_step))
+
+        def on_train_epoch_end(self) -> None:
+            seen.values.setdefault("epochs", []).append((self.current_epoch, self.global_step))
+
+    seen.trainer().fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def hyperparameters_go_to_loggers(seen: Seen) -> None:
+    class Model(Trained):
+        def __init__(self, lr: float = 0.1, depth: int = 2, names: tuple[str, ...] = ("a", "b")) -> None:
+            super().__init__(lr)
+            self.save_hyperparameters(ignore="names")
+
+    model = seen.watched(Model(depth=3))
+    seen.values["hparams"] = dict(model.hparams)
+    seen.trainer(max_epochs=1).fit(model, loader())
+
+
+@program
+def a_module_that_was_frozen(seen: Seen) -> None:
+    model = seen.watched(Trained())
+    for parameter in model.network[0].parameters():
+        parameter.requires_grad = False
+    seen.trainer().fit(model, loader())
+
+
+@program
+def seeded_runs(seen: Seen) -> None:
+    seen.values["seed"] = pl.seed_everything(3)
+    seen.trainer().fit(seen.watched(Loaded()))

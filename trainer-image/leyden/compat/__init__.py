@@ -1,0 +1,89 @@
+"""Programs that say ``import lightning`` run with Leyden: :func:`install`, or ``python -m leyden.compat script.py``.
+
+Only where the real package is not installed, and only where somebody asked for it. A name of Lightning's that Leyden
+has not raises an ``ImportError`` that says so; ``docs/migrating.md`` lists them all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from leyden.compat.names import HOMES, NOT_PROVIDED
+
+ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning")
+"""Longer names first: the first that fits is taken."""
+
+
+def install() -> None:
+    """Let ``lightning``, ``lightning.pytorch`` and ``pytorch_lightning`` be Leyden where they are not installed."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def _inside(fullname: str) -> str | None:
+    """The part of a module's name behind the package's own; ``None`` for other packages."""
+    for root in ROOTS:
+        if fullname == root or fullname.startswith(f"{root}."):
+            return fullname[len(root) + 1 :]
+    return None
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Last on the path, so that an installed Lightning is found first."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        inside = _inside(fullname)
+        if inside is None:
+            return None
+        if inside not in HOMES:
+            raise ModuleNotFoundError(_not_provided(fullname), name=fullname)
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        inside = _inside(spec.name)
+        assert inside is not None, "find_spec() takes no other names"
+        return _Module(spec.name, inside)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run: names are looked up when they are used."""
+
+
+class _Module(ModuleType):
+    """A module of Lightning's with Leyden's things in it."""
+
+    def __init__(self, name: str, inside: str):
+        super().__init__(name, f"{name}, by Leyden")
+        self.__dict__["_inside"] = inside
+
+    def __getattr__(self, name: str) -> Any:
+        inside = self.__dict__["_inside"]
+        home = import_module(HOMES[inside])
+        if name == "__version__":
+            from leyden.checkpoint.capture import LIGHTNING_VERSION
+
+            return LIGHTNING_VERSION
+        if name.startswith("_"):
+            raise AttributeError(name)
+        child = f"{inside}.{name}".lstrip(".")
+        if child in HOMES or (self.__name__ == "lightning" and name == "pytorch"):
+            return import_module(f"{self.__name__}.{name}")
+        if hasattr(home, name):
+            return getattr(home, name)
+        if name in NOT_PROVIDED:
+            raise ImportError(_not_provided(f"{self.__name__}.{name}"), name=self.__name__)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return dir(import_module(HOMES[self.__dict__["_inside"]]))
+
+
+def _not_provided(name: str) -> str:
+    return f"Leyden does not provide {name}: docs/migrating.md says what to use instead"

@@ -1,0 +1,101 @@
+"""``lightning.pytorch.demos.boring_classes``: the smallest modules that train, where bug reports begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+import leyden as L
+
+__all__ = ["BoringDataModule", "BoringModel", "RandomDataset", "RandomIterableDataset"]
+
+
+class RandomDataset(Dataset[Tensor]):
+    """``length`` random vectors of ``size`` numbers."""
+
+    def __init__(self, size: int, length: int) -> None:
+        self.data = torch.randn(length, size)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.data[index]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class RandomIterableDataset(IterableDataset[Tensor]):
+    """``count`` random vectors of ``size`` numbers, one after the other."""
+
+    def __init__(self, size: int, count: int) -> None:
+        self.size = size
+        self.count = count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (torch.randn(self.size) for _ in range(self.count))
+
+
+def _loader() -> DataLoader[Tensor]:
+    return DataLoader(RandomDataset(32, 64))
+
+
+class BoringModel(L.LightningModule):
+    """One linear layer that learns to give ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layer(x)
+        return output
+
+    def loss(self, preds: Tensor, labels: Tensor | None = None) -> Tensor:
+        return nn.functional.mse_loss(preds, torch.ones_like(preds) if labels is None else labels)
+
+    def step(self, batch: Tensor) -> Tensor:
+        return self.loss(self(batch))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"loss": self.step(batch)}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"x": self.step(batch)}
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"y": self.step(batch)}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, step_size=1)]
+
+    def train_dataloader(self) -> Any:
+        return _loader()
+
+    def val_dataloader(self) -> Any:
+        return _loader()
+
+    def test_dataloader(self) -> Any:
+        return _loader()
+
+    def predict_dataloader(self) -> Any:
+        return _loader()
+
+
+class BoringDataModule(L.LightningDataModule):
+    """The loaders of :class:`BoringModel`."""
+
+    def train_dataloader(self) -> Any:
+        return _loader()
+
+    def val_dataloader(self) -> Any:
+        return _loader()
+
+    def test_dataloader(self) -> Any:
+        return _loader()
+
+    def predict_dataloader(self) -> Any:
+        return _loader()

@@ -1,0 +1,81 @@
+"""Where each of Lightning's public modules is found in Leyden, and which names have no counterpart."""
+
+HOMES = {
+    "": "leyden",
+    **dict.fromkeys(("core", "core.module", "core.datamodule", "core.hooks", "trainer", "trainer.trainer"), "leyden"),
+    **dict.fromkeys(
+        (
+            "callbacks",
+            *(
+                f"callbacks.{name}"
+                for name in (
+                    "callback",
+                    "checkpoint",
+                    "device_stats_monitor",
+                    "early_stopping",
+                    "finetuning",
+                    "gradient_accumulation_scheduler",
+                    "lambda_function",
+                    "lr_monitor",
+                    "model_checkpoint",
+                    "model_summary",
+                    "on_exception_checkpoint",
+                    "prediction_writer",
+                    "progress",
+                    "stochastic_weight_avg",
+                    "throughput_monitor",
+                    "timer",
+                    "weight_averaging",
+                )
+            ),
+        ),
+        "leyden.callbacks",
+    ),
+    **dict.fromkeys(("loggers", "loggers.logger", "loggers.csv_logs"), "leyden.loggers"),
+    **dict.fromkeys(
+        (
+            "utilities",
+            *(
+                f"utilities.{name}"
+                for name in ("combined_loader", "exceptions", "parsing", "rank_zero", "seed", "types")
+            ),
+        ),
+        "leyden.compat.utilities",
+    ),
+    "trainer.states": "leyden.states",
+    "strategies": "leyden.strategies",
+    "demos": "leyden.compat.demos",
+    "demos.boring_classes": "leyden.compat.demos",
+}
+"""Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
+
+NOT_PROVIDED = frozenset(
+    (
+        "AsyncCheckpointIO",
+        "BatchSizeFinder",
+        "BitsandbytesPrecision",
+        "CometLogger",
+        "DeepSpeedPrecision",
+        "DeepSpeedStrategy",
+        "FSDPPrecision",
+        "FSDPStrategy",
+        "Fabric",
+        "LearningRateFinder",
+        "LitLogger",
+        "MLFlowLogger",
+        "MPSAccelerator",
+        "ModelParallelStrategy",
+        "ModelPruning",
+        "RichModelSummary",
+        "RichProgressBar",
+        "SingleDeviceXLAStrategy",
+        "SpikeDetection",
+        "TQDMProgressBar",
+        "TensorBoardLogger",
+        "TransformerEnginePrecision",
+        "WandbLogger",
+        "XLAPrecision",
+        "XLAStrategy",
+    )
+)
+"""Public names of Lightning 2.6 that Leyden has not; ``docs/migrating.md`` says of each what to do."""
