@@ -44,10 +44,12 @@ cluster: ## Start the local cluster with the images loaded
 .PHONY: test test-quick test-unit test-api test-cluster
 test: prerequisites ## Everything, from a clean clone: builds, verify, all test tiers
 	@$(MAKE) --no-print-directory -j3 environment binaries images
-	@$(MAKE) --no-print-directory verify test-unit test-api test-cluster
+	@$(MAKE) --no-print-directory verify
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-unit test-api
+	@$(MAKE) --no-print-directory test-cluster
 
 test-unit: ## Unit, engine and server tiers
-	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/server
+	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/parity tests/server
 
 test-api: ## API and chart tiers, against a real etcd and kube-apiserver
 	$(RUN) pytest tests/api
