@@ -1,7 +1,9 @@
 """What a cluster has to survive: dead components, lost nodes, pulled cables; and what pods may rely on."""
 
+import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -103,3 +105,28 @@ for _ in range(100):
     cluster.apply(cluster.pod("asker", VICTIM, ask))
     cluster.await_phase("asker", "Succeeded")
     assert cluster.kubectl("logs", "asker").strip() == cluster.get("pod", "member")["status"]["podIP"]
+
+
+def test_the_store_is_within_reach_of_pods_and_takes_its_own_keys_alone(
+    cluster: Any, command: Callable[..., str]
+) -> None:
+    command("up", "--nodes", str(len(lifecycle.present_nodes())), "--s3")
+    keys = json.loads((state_directory() / "s3.json").read_text())
+
+    def reads_back_what_it_wrote(secret: str) -> bool:
+        login = ("--endpoint", keys["endpoint"], "--access", keys["access"], "--secret", secret)
+        tool = (command("which", "versitygw").strip(), "test", *login, "GetObject_success")
+        return subprocess.run(tool, env={}, capture_output=True, check=False).returncode == 0
+
+    assert reads_back_what_it_wrote(keys["secret"])
+    assert not reads_back_what_it_wrote("guessed")
+    ask = f"""
+import urllib.error, urllib.request
+try:
+    urllib.request.urlopen({keys["endpoint"]!r}, timeout=10)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+    cluster.apply(cluster.pod("asker", VICTIM, ask))
+    cluster.await_phase("asker", "Succeeded")
+    assert cluster.kubectl("logs", "asker").strip() == "403"
