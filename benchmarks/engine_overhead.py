@@ -1,37 +1,55 @@
 """What the engine costs beyond a raw torch loop: microseconds a step and a `log` call, and import time.
 
 Linear(32, 2), batch 1, one thread; runs are interleaved, the median and the spread of all rounds are printed. Processor
-time is taken, so that a busy machine distorts it less. Lightning is measured beside it where it is importable.
+time is taken, so that a busy machine distorts it less. Lightning 2.6.6 is measured beside it.
+
+    python benchmarks/engine_overhead.py [--steps 2000] [--rounds 7]
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "contract"), str(ROOT / "trainer-image")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("contract", "trainer-image", "cluster")]
 
 import torch  # noqa: E402  # after the path is set, as leyden needs it
 from torch import nn  # noqa: E402
+
+from leyden_images.environment import peers  # noqa: E402  # after the path is set
 
 QUIET: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
+    "enable_model_summary": False,
     "max_epochs": 1,
     "accelerator": "cpu",
 }
 
 
-def raw(batches: list[torch.Tensor]) -> float:
+class Batches:
+    """A loader that costs nothing."""
+
+    def __init__(self, count: int):
+        self.batches = [torch.randn(1, 32) for _ in range(count)]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def raw(batches: Batches) -> float:
     """Seconds of the loop by hand."""
     torch.manual_seed(0)
     model = nn.Linear(32, 2)
@@ -45,7 +63,7 @@ def raw(batches: list[torch.Tensor]) -> float:
     return time.process_time() - begin
 
 
-def framework(package: Any, logs: int, **options: Any) -> Callable[[list[torch.Tensor]], float]:
+def framework(package: Any, logs: int) -> Callable[[Batches], float]:
     """The same under a Trainer; the time is that of the epoch."""
 
     class Module(package.LightningModule):  # type: ignore[misc]  # the base is chosen at run time
@@ -69,10 +87,10 @@ def framework(package: Any, logs: int, **options: Any) -> Callable[[list[torch.T
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    def run(batches: list[torch.Tensor]) -> float:
+    def run(batches: Batches) -> float:
         torch.manual_seed(0)
         module = Module()
-        package.Trainer(**QUIET, **options).fit(module, batches)
+        package.Trainer(**QUIET).fit(module, batches)
         return module.seconds
 
     return run
@@ -82,7 +100,7 @@ def import_seconds(package: str) -> float:
     """Seconds that importing a package takes on top of torch, in a fresh process."""
     timed = f"t = time.process_time(); import {package}; {package}.Trainer; print(time.process_time() - t)"
     code = f"import torch, time; {timed}"
-    path = {"PYTHONPATH": f"{ROOT / 'contract'}:{ROOT / 'trainer-image'}"}
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
@@ -93,23 +111,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    batches = [torch.randn(1, 32) for _ in range(options.steps)]
+    batches = Batches(options.steps)
+    sys.path.append(str(peers(print)))
+    import lightning
+
     import leyden
 
-    runs: dict[str, Callable[[list[torch.Tensor]], float]] = {
+    runs: dict[str, Callable[[Batches], float]] = {
         "raw": raw,
         "leyden": framework(leyden, 0),
         "leyden, 10 logs": framework(leyden, 10),
+        "lightning": framework(lightning, 0),
+        "lightning, 10 logs": framework(lightning, 10),
     }
-    packages = ["leyden"]
-    if importlib.util.find_spec("lightning") is not None:
-        import lightning
-
-        runs["lightning"] = framework(lightning, 0, enable_model_summary=False)
-        runs["lightning, 10 logs"] = framework(lightning, 10, enable_model_summary=False)
-        packages.append("lightning")
-    else:
-        print("lightning is not installed here, so it is not measured")
+    packages = ["leyden", "lightning"]
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds + 1):
         for name, run in runs.items():
