@@ -20,6 +20,7 @@ from leyden_operator.settings import Settings
 
 SOON = timedelta(seconds=2)
 LATER = timedelta(seconds=10)
+WATCHED = timedelta(seconds=60)
 LEAVE = timedelta(seconds=60)
 """How long pods may take to end by themselves once the job is over."""
 
@@ -98,8 +99,8 @@ def _pace(view: View, held: bool) -> timedelta:
     if held and not view.workers.former:
         return LATER
     if view.coordinator and not view.coordinator.ready and not view.coordinator.terminating:
-        # Nobody can tell anything yet, and what happens to pods is watched.
-        return LATER
+        # Nobody can tell anything yet, and what happens to pods is watched. Hundreds of jobs may wait for room like this.
+        return WATCHED
     return timedelta(seconds=5) if view.report and view.report.phase is RunPhase.TRAINING else SOON
 
 
