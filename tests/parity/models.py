@@ -89,34 +89,28 @@ class Whole(Trained):
         return self(batch[0])
 
 
-class Loaded(Whole):
+class Loaders:
+    """A loader for every stage."""
+
+    def train_dataloader(self) -> Any:
+        return loader(8, shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return loader(4)
+
+    def test_dataloader(self) -> Any:
+        return loader(4)
+
+    def predict_dataloader(self) -> Any:
+        return batches(4)
+
+
+class Loaded(Loaders, Whole):
     """Brings its own loaders."""
 
-    def train_dataloader(self) -> Any:
-        return loader(8, shuffle=True)
 
-    def val_dataloader(self) -> Any:
-        return loader(4)
-
-    def test_dataloader(self) -> Any:
-        return loader(4)
-
-    def predict_dataloader(self) -> Any:
-        return batches(4)
-
-
-class Data(pl.LightningDataModule):
-    def train_dataloader(self) -> Any:
-        return loader(8, shuffle=True)
-
-    def val_dataloader(self) -> Any:
-        return loader(4)
-
-    def test_dataloader(self) -> Any:
-        return loader(4)
-
-    def predict_dataloader(self) -> Any:
-        return batches(4)
+class Data(Loaders, pl.LightningDataModule):
+    """The same loaders beside a module."""
 
 
 class Scripted(Whole):

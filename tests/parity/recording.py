@@ -133,12 +133,10 @@ class Seen:
 
 
 def _hooks_of(owner: Any) -> tuple[str, ...]:
-    if isinstance(owner, pl.LightningModule):
-        own = (name for name in WHERE_OVERRIDDEN if getattr(type(owner), name) is not getattr(pl.LightningModule, name))
-        return (*MODULE_HOOKS, *own)
-    if isinstance(owner, pl.LightningDataModule):
-        own = (n for n in WHERE_OVERRIDDEN if n.endswith("_dataloader") and n in vars(type(owner)))
-        return (*DATA_HOOKS, *own)
+    for base, always in ((pl.LightningModule, MODULE_HOOKS), (pl.LightningDataModule, DATA_HOOKS)):
+        if isinstance(owner, base):
+            known = (name for name in WHERE_OVERRIDDEN if hasattr(base, name))
+            return (*always, *(name for name in known if getattr(type(owner), name) is not getattr(base, name)))
     return CALLBACK_HOOKS
 
 

@@ -91,10 +91,7 @@ class Trainer(TrainerState):
         self.settings = Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
         self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes)
         self.precision_plugin = Precision(precision, self.strategy.device)
-        if deterministic:
-            torch.use_deterministic_algorithms(True)
-        if benchmark is not None:
-            torch.backends.cudnn.benchmark = benchmark
+        _choose_algorithms(deterministic, benchmark)
         fast = bool(self.settings.fast_dev_run)
         self.callbacks = choose_callbacks(arguments, planned, fast)
         self.loggers = choose_loggers(
@@ -288,3 +285,11 @@ class Trainer(TrainerState):
         timed = keeper is not None and keeper.plan.every.minutes is not None
         if path or timed:
             self.agreement = Agreement(self.strategy)
+
+
+def _choose_algorithms(deterministic: bool | None, benchmark: bool | None) -> None:
+    """Of torch, for the whole process."""
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+    if benchmark is not None:
+        torch.backends.cudnn.benchmark = benchmark

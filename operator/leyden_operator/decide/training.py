@@ -99,7 +99,7 @@ def _pace(view: View, held: bool) -> timedelta:
     if held and not view.workers.former:
         return LATER
     if view.coordinator and not view.coordinator.ready and not view.coordinator.terminating:
-        # Nobody can tell anything yet, and what happens to pods is watched. Hundreds of jobs may wait for room like this.
+        # Nobody can tell anything yet, and what happens to pods is watched. Hundreds of jobs may wait for room.
         return WATCHED
     return timedelta(seconds=5) if view.report and view.report.phase is RunPhase.TRAINING else SOON
 

@@ -38,11 +38,26 @@ class RandomIterableDataset(IterableDataset[Tensor]):
         return (torch.randn(self.size) for _ in range(self.count))
 
 
-def _loader() -> DataLoader[Tensor]:
-    return DataLoader(RandomDataset(32, 64))
+class _Loaders:
+    """64 random vectors for every stage."""
+
+    def train_dataloader(self) -> Any:
+        return self._loader()
+
+    def val_dataloader(self) -> Any:
+        return self._loader()
+
+    def test_dataloader(self) -> Any:
+        return self._loader()
+
+    def predict_dataloader(self) -> Any:
+        return self._loader()
+
+    def _loader(self) -> DataLoader[Tensor]:
+        return DataLoader(RandomDataset(32, 64))
 
 
-class BoringModel(L.LightningModule):
+class BoringModel(_Loaders, L.LightningModule):
     """One linear layer that learns to give ones."""
 
     def __init__(self) -> None:
@@ -72,30 +87,6 @@ class BoringModel(L.LightningModule):
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, step_size=1)]
 
-    def train_dataloader(self) -> Any:
-        return _loader()
 
-    def val_dataloader(self) -> Any:
-        return _loader()
-
-    def test_dataloader(self) -> Any:
-        return _loader()
-
-    def predict_dataloader(self) -> Any:
-        return _loader()
-
-
-class BoringDataModule(L.LightningDataModule):
+class BoringDataModule(_Loaders, L.LightningDataModule):
     """The loaders of :class:`BoringModel`."""
-
-    def train_dataloader(self) -> Any:
-        return _loader()
-
-    def val_dataloader(self) -> Any:
-        return _loader()
-
-    def test_dataloader(self) -> Any:
-        return _loader()
-
-    def predict_dataloader(self) -> Any:
-        return _loader()
