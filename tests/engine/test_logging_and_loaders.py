@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import leyden as L
 from engine.programs import QUIET, Regression, loader, samples
 from leyden.errors import MisconfigurationError
 from leyden.loaders import Place, prepare
-from leyden.loggers import CSVLogger
+from leyden.loggers import CSVLogger, JSONLinesLogger
 
 
 class Logging(Regression):
@@ -104,3 +105,27 @@ def test_importing_the_engine_brings_no_pydantic() -> None:
     code = "import leyden; leyden.Trainer; import sys; print([m for m in sys.modules if m.startswith('pydantic')])"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)
     assert done.stdout.decode().strip() == "[]", done.stderr.decode()
+
+
+def test_lines_of_json_are_whole_and_have_no_nan(tmp_path: Path) -> None:
+    logger = JSONLinesLogger(tmp_path, "runs")
+    logger.log_hyperparams({"lr": 0.1, "net": Regression})
+    logger.log_metrics({"loss": 0.5, "worst": float("inf")}, 3)
+    logger.finalize("success")
+    logger.log_metrics({"loss": float("nan")}, 4)
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["hyperparameters"]["lr"] == 0.1 and "Regression" in lines[0]["hyperparameters"]["net"]
+    assert lines[1:] == [{"step": 3, "loss": 0.5, "worst": "inf"}, {"step": 4, "loss": "nan"}]
+
+
+def test_steps_of_a_stream_are_as_many_as_its_limits_say() -> None:
+    class Asks(Regression):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.said = (self.trainer.estimated_stepping_batches, self.trainer.steps_left)
+
+    stream = (batch for batch in loader(8))
+    module = Asks()
+    L.Trainer(**QUIET, max_epochs=1).fit(module, stream)
+    assert module.said == (float("inf"), float("inf"))
+    L.Trainer(**QUIET, max_epochs=3, max_steps=2).fit(module, (batch for batch in loader(8)))
+    assert module.said == (2, 1)

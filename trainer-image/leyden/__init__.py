@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leyden import callbacks, errors, loggers, metrics
+    from leyden import callbacks, errors, loggers, metrics, profilers
     from leyden.callbacks import Callback
     from leyden.data import LightningDataModule
     from leyden.module import LightningModule
@@ -25,6 +25,7 @@ __all__ = [
     "errors",
     "loggers",
     "metrics",
+    "profilers",
     "seed_everything",
 ]
 

@@ -167,7 +167,7 @@ def _combined(loaders: CombinedLoader, prepared: Prepare) -> Source:
     parts = [prepared(loader) for loader in loaders.flattened]
     mine = CombinedLoader(loaders.iterables, loaders.mode)
     mine.flattened = [part.loader for part in parts]
-    return CombinedSource(_Batches(mine), parts=parts)
+    return CombinedSource(_Batches(mine), loaders.iterables, parts=parts)
 
 
 def _is_collection(loaders: Any) -> bool:

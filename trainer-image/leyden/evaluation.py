@@ -41,8 +41,13 @@ class EvaluationLoop:
         self.trainer = trainer
         self.loader = loader
         self._sources: list[Source] = []
+        trainer.evaluation_loops[stage.short] = self
         self._loaded_epoch: int | None = None
+        self.loaders: Any = None
+        """As the user gave them."""
         self._batches_seen: dict[int, int] = {}
+        self.batches: list[float] = []
+        """Batches of a pass, by loader; infinite where unknown."""
         self._outputs: list[list[Any]] = []
         self.epoch_batch_indices: list[list[list[int]]] = []
         """Samples of each batch, by loader, where the loader is Leyden's to know."""
@@ -53,6 +58,9 @@ class EvaluationLoop:
         self.step: Callable[..., Any] = getattr(self.module, stage.step)
         self.takes_batch_idx = takes_batch_idx(self.step)
         self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(self.step).parameters
+        if trainer.profiler is not None:
+            name = f"[LightningModule]{type(self.module).__qualname__}.{stage.step}"
+            self.step = trainer.profiler.profiled(name, self.step)
         self.sanity_batches: int | None = None
         hooks = trainer.hooks
         self.on_start, self.on_end = (getattr(hooks, f"on_{stage.name}_{moment}") for moment in ("start", "end"))
@@ -77,8 +85,10 @@ class EvaluationLoop:
         """The loaders, prepared when first asked for, and anew where the settings say so."""
         stale = self._loaded_epoch is not None and self.trainer.loaders_are_due(self._loaded_epoch)
         if self.loader is not None and (self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)):
-            self._sources = self.trainer.evaluation_sources_of(self.loader())
+            self.loaders = self.loader()
+            self._sources = self.trainer.evaluation_sources_of(self.loaders)
             self._loaded_epoch = self.trainer.run_state.epoch
+            self.batches = [source.batch_limit(self.limit) for source in self._sources]
             if len(self._sources) > 1 and not self.takes_dataloader_idx:
                 raise MisconfigurationError(
                     f"{type(self.module).__qualname__}.{self.stage.step}() needs an argument dataloader_idx, "

@@ -79,6 +79,7 @@ def _resume_from(trainer: Trainer, path: Path | None) -> dict[str, Any] | None:
             trainer.report_checkpoints(keeper.checkpoints())
     if path is None:
         return None
+    trainer.ckpt_path = str(path)
     checkpoint = loading.read(path, map_location="cpu", owner=type(trainer.lightning_module))
     trainer.print(f"resuming from {path} at step {checkpoint['global_step']}", flush=True)
     return checkpoint

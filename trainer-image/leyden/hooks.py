@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from leyden.callbacks.base import Callback
     from leyden.logs import Scope
     from leyden.module import LightningModule
+    from leyden.profilers import Profiler
     from leyden.trainer import Trainer
 
 STAGES = ("train", "validation", "test", "predict")
@@ -65,10 +66,18 @@ class Hook:
 class HookTable:
     """All hooks of a run as attributes, for example ``table.on_train_batch_start(batch, batch_idx)``."""
 
-    def __init__(self, trainer: Trainer, module: LightningModule, callbacks: Sequence[Callback], scope: Scope):
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        callbacks: Sequence[Callback],
+        scope: Scope,
+        profiler: Profiler | None = None,
+    ):
         from leyden.callbacks.base import Callback as CallbackBase
 
         self._module = module
+        self._profiler = profiler
         self._scope = scope
         self._bound = [
             (callback, lambda method: lambda *args: method(trainer, module, *args)) for callback in callbacks
@@ -97,14 +106,21 @@ class HookTable:
         self, name: str, bound: Iterable[tuple[Callback, Callable[..., Any]]], with_module: bool, alias: bool = True
     ) -> list[Callable[..., Any]]:
         calls = [
-            bind(getattr(callback, name)) for callback, bind in bound if overrides(callback, name, self._callback_base)
+            self._profiled("Callback", callback, name, bind(getattr(callback, name)))
+            for callback, bind in bound
+            if overrides(callback, name, self._callback_base)
         ]
         if with_module and overrides(self._module, name):
-            calls.append(getattr(self._module, name))
+            calls.append(self._profiled("LightningModule", self._module, name, getattr(self._module, name)))
         if alias and name in EVERY_STAGE:
             older = self._calls(EVERY_STAGE[name], bound, with_module, alias=False)
             calls = older + calls if name.endswith("_start") else calls + older
         return calls
+
+    def _profiled(self, kind: str, owner: object, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        if self._profiler is None:
+            return call
+        return self._profiler.profiled(f"[{kind}]{type(owner).__qualname__}.{name}", call)
 
 
 def overrides(owner: object, name: str, base: type | None = None) -> bool:

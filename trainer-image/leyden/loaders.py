@@ -146,6 +146,8 @@ class Source:
     """A loader as the loops use it, with its place in the epoch."""
 
     loader: Iterable[Any]
+    given: Any = None
+    """The loader or loaders as the user gave them."""
     batches: GlobalBatches | None = None
     """``None`` where the order is not Leyden's to keep: iterable data sets, batch samplers of the user's own."""
 
@@ -219,10 +221,10 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     ``distribute=False`` keeps the user's own sampler in charge of ranks. ``sequential`` undoes shuffling.
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
-        return Source(loader)
+        return Source(loader, loader)
     batched = loader.batch_sampler is not None
     if batched and type(loader.batch_sampler) is not BatchSampler:
-        return Source(loader)
+        return Source(loader, loader)
     sampler: Any = loader.sampler
     if isinstance(sampler, DistributedSampler) or not distribute:
         place = Place(pad=place.pad)
@@ -234,4 +236,4 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     # A DataLoader refuses these assignments after __init__, because its iterators would not follow; a copy has none.
     object.__setattr__(mine, "batch_sampler" if batched else "sampler", batches if batched else GlobalSamples(batches))
     object.__setattr__(mine, "_iterator", None)
-    return Source(mine, batches)
+    return Source(mine, loader, batches)

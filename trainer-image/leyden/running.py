@@ -36,21 +36,26 @@ def running(
         raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
     trainer.model, trainer.datamodule = module, datamodule
     state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage))
-    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
+    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
     module.trainer = trainer
     if datamodule is not None:
         datamodule.trainer = trainer
     trainer.strategy.connect()
     try:
         _attach_module_callbacks(trainer, module)
-        trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope)
+        trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
         for callback in trainer.callbacks:
             callback._trainer = trainer
         check(trainer)
+        if trainer.profiler is not None:
+            trainer.profiler.setup(stage)
         _set_up(trainer, module, datamodule, stage)
         yield
         state.status = TrainerStatus.FINISHED
         _tear_down(trainer, module, datamodule, stage)
+        if trainer.profiler is not None:
+            trainer.profiler.describe(trainer, stage)
+            trainer.profiler.teardown(stage)
         _finish_loggers(trainer, "success")
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
@@ -143,6 +148,7 @@ def evaluation(
 
     with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
         if path is not None:
+            trainer.ckpt_path = str(path)
             fitting.load_weights(trainer, path)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         if loop.loader is None:

@@ -32,6 +32,7 @@ OFF_WHEN_BAREBONES = {
     "log_every_n_steps": 0,
     "fast_dev_run": False,
     "detect_anomaly": False,
+    "profiler": None,
 }
 """What ``barebones`` switches off, and with which value."""
 

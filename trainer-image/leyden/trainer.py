@@ -34,6 +34,7 @@ from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
 
 if TYPE_CHECKING:
+    from leyden.profilers import Profiler
     from leyden_contract.wire import Checkpoints
 
 
@@ -78,6 +79,7 @@ class Trainer(TrainerState):
         use_distributed_sampler: bool = True,
         reload_dataloaders_every_n_epochs: int = 0,
         benchmark: bool | None = None,
+        profiler: Profiler | str | None = None,
         barebones: bool = False,
         default_root_dir: str | Path | None = None,
     ) -> None:
@@ -92,6 +94,7 @@ class Trainer(TrainerState):
         self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes)
         self.precision_plugin = Precision(precision, self.strategy.device)
         _choose_algorithms(deterministic, benchmark)
+        self.profiler = _profiler(profiler)
         fast = bool(self.settings.fast_dev_run)
         self.callbacks = choose_callbacks(arguments, planned, fast)
         self.loggers = choose_loggers(
@@ -169,7 +172,6 @@ class Trainer(TrainerState):
 
         keep = return_predictions is not False
         with running.evaluation(self, PREDICT, model, dataloaders, ckpt_path, datamodule) as loop:
-            self.predict_loop = loop
             writers = [callback for callback in self.callbacks if isinstance(callback, BasePredictionWriter)]
             _, outputs = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
         if not keep:
@@ -199,10 +201,8 @@ class Trainer(TrainerState):
         steps = math.inf if self.max_steps == -1 else self.max_steps
         if self.max_epochs == -1:
             return steps
-        if not self.num_training_batches:
-            load_training_source(self)
-        per_epoch = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
-        return min(steps, per_epoch * self.max_epochs)
+        load_training_source(self)
+        return min(steps, self.steps_of(self.num_training_batches) * self.max_epochs)
 
     # What the loops call.
 
@@ -293,3 +293,11 @@ def _choose_algorithms(deterministic: bool | None, benchmark: bool | None) -> No
         torch.use_deterministic_algorithms(True)
     if benchmark is not None:
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _profiler(given: Profiler | str | None) -> Profiler | None:
+    if given is None:
+        return None
+    from leyden.profilers import choose
+
+    return choose(given)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint
+from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint, ProgressBar
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
 from leyden.errors import MisconfigurationError
@@ -28,6 +28,8 @@ from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.strategies import Strategy
 
 if TYPE_CHECKING:
+    from leyden.evaluation import EvaluationLoop
+    from leyden.profilers import Profiler
     from leyden.training import TrainingLoop
 
 
@@ -38,6 +40,7 @@ class TrainerState:
     strategy: Strategy
     precision_plugin: Precision
     callbacks: list[Callback]
+    profiler: Profiler | None
     loggers: list[Logger]
     rank_directory: RankDirectory | None
     """What this process shares with its agent, from its first ``fit`` on."""
@@ -60,14 +63,17 @@ class TrainerState:
         self.accumulate_grad_batches = self.settings.accumulate_grad_batches
         """Batches that make a step; callbacks may change it between epochs."""
         self.should_stop = False
-        self.predict_loop: Any = None
+        self.evaluation_loops: dict[str, EvaluationLoop] = {}
+        """By the short name of their stage: val, test, predict."""
         self.state = RunStatus()
         self.is_last_batch = False
         self.datamodule: LightningDataModule | None = None
+        self.ckpt_path: str | None = None
+        """The checkpoint that the run began from."""
         self.optimizers: list[Optimizer] = []
         self.lightning_optimizers: list[LightningOptimizer] = []
         self.lr_scheduler_configs: list[LRSchedulerConfig] = []
-        self.num_training_batches: float = 0
+        self.num_training_batches: float = math.inf
         self.resumed: dict[str, Any] = {}
         self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
@@ -153,12 +159,72 @@ class TrainerState:
         return self.settings.max_steps
 
     @property
-    def min_steps(self) -> int:
-        return self.settings.min_steps
+    def min_steps(self) -> int | None:
+        return self.settings.min_steps or None
 
     @property
     def default_root_dir(self) -> Path:
         return self.settings.default_root_dir
+
+    def _loaders(self, stage: str) -> Any:
+        loop = self.evaluation_loops.get(stage)
+        return loop.loaders if loop is not None else None
+
+    @property
+    def train_dataloader(self) -> Any:
+        """What training reads, as the user gave it."""
+        return self.training_source.given if self.training_source is not None else None
+
+    @property
+    def val_dataloaders(self) -> Any:
+        """What validation reads, as the user gave it."""
+        return self._loaders("val")
+
+    @property
+    def test_dataloaders(self) -> Any:
+        """What a test reads, as the user gave it."""
+        return self._loaders("test")
+
+    @property
+    def predict_dataloaders(self) -> Any:
+        """What predictions read, as the user gave it."""
+        return self._loaders("predict")
+
+    @property
+    def predict_loop(self) -> EvaluationLoop:
+        """The loop of ``predict``, with its predictions and the samples they are of."""
+        return self.evaluation_loops["predict"]
+
+    def _batches(self, stage: str) -> list[float]:
+        loop = self.evaluation_loops.get(stage)
+        return loop.batches if loop is not None else []
+
+    @property
+    def num_val_batches(self) -> list[float]:
+        """Batches of a validation, by loader."""
+        return self._batches("val")
+
+    @property
+    def num_sanity_val_batches(self) -> list[float]:
+        """Batches of the sanity check, by loader."""
+        steps = self.settings.num_sanity_val_steps
+        return [batches if steps == -1 else min(steps, batches) for batches in self.num_val_batches]
+
+    @property
+    def num_test_batches(self) -> list[float]:
+        """Batches of a test, by loader."""
+        return self._batches("test")
+
+    @property
+    def num_predict_batches(self) -> list[float]:
+        """Batches of a prediction, by loader."""
+        return self._batches("predict")
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether a ``fit`` validates."""
+        loop = self.evaluation_loops.get("val")
+        return loop is not None and loop.enabled
 
     @property
     def precision(self) -> str:
@@ -175,6 +241,21 @@ class TrainerState:
     @property
     def world_size(self) -> int:
         return self.strategy.world.world_size
+
+    @property
+    def node_rank(self) -> int:
+        """This node among the nodes."""
+        return self.strategy.world.global_rank // self.strategy.world.local_world_size
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of this node that the run uses."""
+        return self.strategy.world.local_world_size
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes that the run uses."""
+        return self.strategy.world.world_size // self.strategy.world.local_world_size
 
     @property
     def is_global_zero(self) -> bool:
@@ -228,8 +309,16 @@ class TrainerState:
         return next(iter(self.checkpoint_callbacks), None)
 
     @property
+    def early_stopping_callbacks(self) -> list[EarlyStopping]:
+        return [callback for callback in self.callbacks if isinstance(callback, EarlyStopping)]
+
+    @property
+    def progress_bar_callback(self) -> ProgressBar | None:
+        return next((callback for callback in self.callbacks if isinstance(callback, ProgressBar)), None)
+
+    @property
     def early_stopping_callback(self) -> EarlyStopping | None:
-        return next((callback for callback in self.callbacks if isinstance(callback, EarlyStopping)), None)
+        return next(iter(self.early_stopping_callbacks), None)
 
     @property
     def checkpoint_directory(self) -> CheckpointDirectory | None:
@@ -243,9 +332,12 @@ class TrainerState:
         by_steps = math.inf if self.max_steps == -1 else self.max_steps - state.global_step
         if self.max_epochs == -1:
             return by_steps
-        whole = math.ceil(self.num_training_batches / self.accumulate_grad_batches)
-        left = math.ceil((self.num_training_batches - state.batch_idx) / self.accumulate_grad_batches)
-        return min(by_steps, left + whole * (self.max_epochs - state.epoch - 1))
+        left = self.steps_of(self.num_training_batches - state.batch_idx)
+        return min(by_steps, left + self.steps_of(self.num_training_batches) * (self.max_epochs - state.epoch - 1))
+
+    def steps_of(self, batches: float) -> float:
+        """Optimizer steps that batches make; infinite where their number is."""
+        return batches if math.isinf(batches) else math.ceil(batches / self.accumulate_grad_batches)
 
     @property
     def samples_per_step(self) -> int | None:

@@ -20,6 +20,7 @@ from leyden.loaders import Source
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
+    from leyden.profilers import Profiler
     from leyden.trainer import Trainer
 
 
@@ -59,7 +60,18 @@ class TrainingLoop:
         self._loss: Tensor | None = None
         self._output: Any = None
         self._window_starts = True
+        self.run_batch: Callable[[Any, bool], int | None] = self._run_batch
+        self.run_epoch: Callable[[], None] = self._run_epoch
+        if trainer.profiler is not None:
+            self._profile(trainer.profiler)
         self._validated_at = time.monotonic()
+
+    def _profile(self, profiler: Profiler) -> None:
+        """Let the profiler see what the loop does beside the hooks."""
+        name = type(self.module).__qualname__
+        self.train_step = profiler.profiled(f"[LightningModule]{name}.training_step", self.train_step)
+        self.run_batch = profiler.profiled("run_training_batch", self.run_batch)
+        self.run_epoch = profiler.profiled("run_training_epoch", self.run_epoch)
 
     # Epochs.
 
@@ -78,7 +90,7 @@ class TrainingLoop:
             self._restore_rng()
             self._go_on()
         while not self._finished():
-            self._run_epoch()
+            self.run_epoch()
             trainer.epoch_closed = True
             if self._finished(epoch_ended=True):
                 break
@@ -136,6 +148,8 @@ class TrainingLoop:
         self.batches = int(left) if not math.isinf(left) else -1
         trainer.num_training_batches = left
         iterator = iter(self.source.loader)
+        if trainer.profiler is not None:
+            iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", iterator)
         for _ in range(skip):
             next(iterator, None)
         if state.batch_idx:
@@ -186,7 +200,7 @@ class TrainingLoop:
             else:
                 batch, last = None, True
             trainer.is_last_batch = last
-            if batch is None or self._run_batch(batch, last) == -1 or last:
+            if batch is None or self.run_batch(batch, last) == -1 or last:
                 self.exhausted = True
                 return
 

@@ -218,3 +218,60 @@ def a_module_that_was_frozen(seen: Seen) -> None:
 def seeded_runs(seen: Seen) -> None:
     seen.values["seed"] = pl.seed_everything(3)
     seen.trainer().fit(seen.watched(Loaded()))
+
+
+def described(trainer: Any) -> dict[str, Any]:
+    """Public properties of a trainer, as plain values."""
+    state = trainer.state
+    return {
+        "state": [str(getattr(part, "value", part)) for part in (state.fn, state.status, state.stage)],
+        "stages": [trainer.training, trainer.validating, trainer.testing, trainer.predicting, trainer.sanity_checking],
+        "evaluating": trainer.evaluating,
+        "batches": [trainer.num_training_batches, trainer.num_val_batches, trainer.num_sanity_val_batches],
+        "others": [trainer.num_test_batches, trainer.num_predict_batches],
+        "validates": trainer.enable_validation,
+        "ranks": [trainer.global_rank, trainer.local_rank, trainer.node_rank, trainer.world_size],
+        "places": [trainer.num_devices, trainer.num_nodes, trainer.is_global_zero],
+        "limits": [trainer.max_epochs, trainer.min_epochs, trainer.max_steps, trainer.min_steps],
+        "precision": trainer.precision,
+        "device": str(trainer.strategy.root_device),
+        "callbacks": [type(callback).__name__ for callback in trainer.early_stopping_callbacks],
+        "checkpoint": trainer.checkpoint_callback is None,
+        "bar": trainer.progress_bar_callback is None,
+        "accumulation": trainer.accumulate_grad_batches,
+        "loader": type(trainer.train_dataloader).__name__,
+        "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers],
+        "schedulers": len(trainer.lr_scheduler_configs),
+        "interrupted": trainer.interrupted,
+    }
+
+
+@program
+def properties_of_the_trainer(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            seen.values["training"] = described(self.trainer)
+            seen.values["steps"] = self.trainer.estimated_stepping_batches
+
+        def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            stage = "sanity" if self.trainer.sanity_checking else "validation"
+            seen.values[stage] = described(self.trainer)
+
+    trainer = seen.trainer(limit_val_batches=1)
+    trainer.fit(seen.watched(Model()), loader(), loader(4))
+    seen.values["after"] = described(trainer)
+
+
+@program
+def a_learning_rate_is_found(seen: Seen) -> None:
+    from lightning.pytorch.tuner import Tuner
+
+    class Model(Trained):
+        dropout = 0.0
+
+    model = Model()
+    trainer = pl.Trainer(accelerator="cpu", enable_progress_bar=False, logger=False, default_root_dir=seen.folder)
+    found = Tuner(trainer).lr_find(model, loader(80), num_training=30, min_lr=1e-4, max_lr=5.0)
+    seen.values["results"] = found.results
+    seen.values["suggestion"] = [found.suggestion(), found.suggestion(skip_begin=3, skip_end=5), model.lr]
+    seen.modules.append(model)

@@ -43,6 +43,10 @@ HOMES = {
         "leyden.compat.utilities",
     ),
     "trainer.states": "leyden.states",
+    **dict.fromkeys(
+        ("profilers", *(f"profilers.{n}" for n in ("advanced", "profiler", "pytorch", "simple"))), "leyden.profilers"
+    ),
+    **dict.fromkeys(("tuner", "tuner.tuning", "tuner.lr_finder"), "leyden.tuner"),
     "strategies": "leyden.strategies",
     "demos": "leyden.compat.demos",
     "demos.boring_classes": "leyden.compat.demos",
@@ -75,6 +79,7 @@ NOT_PROVIDED = frozenset(
         "TransformerEnginePrecision",
         "WandbLogger",
         "XLAPrecision",
+        "XLAProfiler",
         "XLAStrategy",
     )
 )

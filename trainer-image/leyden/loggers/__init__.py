@@ -2,5 +2,6 @@
 
 from leyden.loggers.base import Logger
 from leyden.loggers.csv_logs import CSVLogger
+from leyden.loggers.json_lines import JSONLinesLogger
 
-__all__ = ["CSVLogger", "Logger"]
+__all__ = ["CSVLogger", "JSONLinesLogger", "Logger"]

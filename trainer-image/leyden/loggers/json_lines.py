@@ -1,0 +1,53 @@
+"""Metrics as JSON, a line for each call: what log collectors and ``jq`` read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from leyden.loggers.base import Logger
+
+
+class JSONLinesLogger(Logger):
+    """Appends ``{"step": 7, "loss": 0.5}`` to ``<save_dir>/<name>/metrics.jsonl``, flushed at once.
+
+    Hyperparameters are a line ``{"hyperparameters": {...}}``. NaN and infinities, which JSON has not, are text.
+    """
+
+    def __init__(self, save_dir: str | Path, name: str = "lightning_logs") -> None:
+        self._save_dir = Path(save_dir)
+        self._name = name
+        self._file: TextIO | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._save_dir)
+
+    @property
+    def log_dir(self) -> str:
+        return str(self._save_dir / self._name)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+        self._write({"step": step, **values})
+
+    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
+        self._write({"hyperparameters": dict(params)})
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            self._file = (Path(self.log_dir) / "metrics.jsonl").open("a", encoding="utf-8")
+        print(json.dumps(entry, default=repr), file=self._file, flush=True)
+
+    def finalize(self, status: str) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,94 @@
+"""What a profiler is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leyden.trainer import Trainer
+
+
+class Profiler:
+    """Told when actions of a run begin and end. Actions are hooks (``[LightningModule]Net.on_train_start``), steps,
+    ``run_training_epoch``, ``run_training_batch`` and the fetching of batches.
+
+    With ``filename`` the summary goes to ``<dirpath>/<stage>-<filename>.txt`` (default directory: the logger's), else
+    it is printed.
+    """
+
+    def __init__(self, dirpath: str | Path | None = None, filename: str | None = None) -> None:
+        self.dirpath = Path(dirpath) if dirpath is not None else None
+        self.filename = filename
+
+    def start(self, action_name: str) -> None:
+        """An action begins."""
+        raise NotImplementedError
+
+    def stop(self, action_name: str) -> None:
+        """An action ends."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """What was found, for people."""
+        return ""
+
+    def setup(self, stage: str) -> None:
+        """A run begins."""
+
+    def teardown(self, stage: str) -> None:
+        """A run ended and was described."""
+
+    @contextmanager
+    def profile(self, action_name: str) -> Iterator[str]:
+        """The body is an action."""
+        self.start(action_name)
+        try:
+            yield action_name
+        finally:
+            self.stop(action_name)
+
+    def profiled(self, action_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` as an action."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.start(action_name)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.stop(action_name)
+
+        return run
+
+    def profiled_iterator(self, action_name: str, items: Iterator[Any]) -> Iterator[Any]:
+        """``items``, each fetch of which is an action."""
+        fetch = self.profiled(action_name, lambda: next(items, _END))
+        while (item := fetch()) is not _END:
+            yield item
+
+    def describe(self, trainer: Trainer, stage: str) -> None:
+        """Print the summary or write it to its file. Rank 0 only."""
+        text = self.summary()
+        if not text or not trainer.is_global_zero:
+            return
+        if self.filename is None:
+            print(text, flush=True)
+            return
+        folder = self.dirpath if self.dirpath is not None else Path(trainer.log_dir or trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stage}-{self.filename}.txt").write_text(text + "\n")
+
+
+_END = object()
+
+
+class PassThroughProfiler(Profiler):
+    """Measures nothing."""
+
+    def start(self, action_name: str) -> None:
+        pass
+
+    def stop(self, action_name: str) -> None:
+        pass
