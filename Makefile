@@ -44,16 +44,13 @@ cluster: ## Start the local cluster with the images loaded
 .PHONY: test test-quick test-unit test-api test-cluster
 test: prerequisites ## Everything, from a clean clone: builds, verify, all test tiers
 	@$(MAKE) --no-print-directory -j3 environment binaries images
-	@$(MAKE) --no-print-directory verify
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-unit test-api
-	@$(MAKE) --no-print-directory test-cluster
+	@$(MAKE) --no-print-directory verify test-unit test-api test-cluster
 
 test-unit: ## Unit, engine and server tiers
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/parity tests/server
 
 test-api: ## API and chart tiers, against a real etcd and kube-apiserver
-	$(RUN) pytest tests/api
-	$(RUN) pytest tests/chart -m api
+	$(RUN) pytest -n 2 --dist loadfile -m api tests/api tests/chart
 
 test-cluster: ## The images, the local cluster's failures and the user's flows; leaves no cluster behind
 	$(RUN) pytest -n 2 --dist worksteal -m "not alone" tests/images tests/e2e
@@ -67,12 +64,12 @@ test-quick: ## The inner loop: under a minute
 verify: lint ## What a change must pass: lint, types, import law, generated files, chart
 	$(RUN) leyden_operator.crdgen --check
 	$(VENV)/bin/python tests/tools/chartgen.py --check
-	$(RUN) pytest -q tests/chart -m "not api"
+	$(RUN) pytest -q -n 2 tests/chart -m "not api"
 
 lint: ## ruff, mypy --strict and the import law
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(RUN) mypy
+	$(RUN) mypy --cache-dir $(VENV)/../mypy
 	PYTHONPATH=$(PACKAGES) $(VENV)/bin/lint-imports
 
 generate: ## Regenerate CRDs, reference docs and the chart's values and README

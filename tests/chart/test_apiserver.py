@@ -55,7 +55,7 @@ class Cluster:
 
     def _run(self, command: list[str], given: str) -> subprocess.CompletedProcess[str]:
         with_config = [command[0], f"--kubeconfig={self._kubeconfig}", *command[1:]]
-        return subprocess.run(with_config, input=given, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(with_config, input=given, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.fixture(scope="module")

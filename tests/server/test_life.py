@@ -101,16 +101,19 @@ def test_a_refusal_reaches_people_and_kubernetes_without_a_traceback(tmp_path: P
 
 @pytest.mark.slow
 def test_sigterm_loses_no_request(checkpoints: Path) -> None:
+    """Clients ask as long as it says that it is ready, as those behind a Service do, and all are answered."""
     with running(checkpoints) as server:
         answers: list[int] = []
-        over = threading.Event()
+        lost: list[httpx.HTTPError] = []
+        turned_elsewhere = threading.Event()
 
         def ask() -> None:
-            while not over.is_set():
+            while not turned_elsewhere.is_set():
                 try:
                     answers.append(server.predict(json={"inputs": [IMAGE]}).status_code)
-                except httpx.ConnectError:
-                    return  # it has stopped listening: a Service would not lead here any more
+                except httpx.HTTPError as error:
+                    lost.append(error)
+                    return
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
@@ -120,11 +123,13 @@ def test_sigterm_loses_no_request(checkpoints: Path) -> None:
             time.sleep(0.01)
         before = len(answers)
         server.process.send_signal(signal.SIGTERM)
+        while time.monotonic() < deadline and httpx.get(f"{server.url}/readyz").status_code == 200:
+            time.sleep(0.01)
+        turned_elsewhere.set()
         for thread in threads:
             thread.join(timeout=30)
-        over.set()
         assert server.process.wait(timeout=30) in (0, -signal.SIGTERM)
-        assert before >= 100 and len(answers) > before and set(answers) == {200}
+        assert before >= 100 and len(answers) > before and set(answers) == {200} and not lost, lost
 
 
 @pytest.mark.slow
