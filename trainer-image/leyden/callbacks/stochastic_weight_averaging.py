@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -118,17 +119,19 @@ class StochasticWeightAveraging(Callback):
 
 @torch.no_grad()
 def _measure_batch_norm(trainer: Trainer, module: LightningModule) -> None:
-    """Running means and variances of the weights as they are now, as plain means over the training data."""
-    layers = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    if not layers or trainer.training_source is None:
+    """Running means and variances of the weights as they are now, as plain means over as many batches of the training
+    data as the last epoch had."""
+    layers, source = [part for part in module.modules() if isinstance(part, _BatchNorm)], trainer.training_source
+    if not layers or source is None:
         return
+    source.start_epoch(trainer.current_epoch)
     momenta = {layer: layer.momentum for layer in layers}
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
     module.train()
     try:
-        for batch in trainer.training_source.loader:
+        for batch in islice(source.loader, trainer.run_state.batch_idx):
             moved = trainer.transfer(batch, 0)
             module(moved[0] if isinstance(moved, (list, tuple)) else moved)
     finally:
