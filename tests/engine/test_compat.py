@@ -17,9 +17,13 @@ ROOT = Path(__file__).parents[2]
 def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = folder / "script.py"
     path.write_text(script)
+    return run_file(path, *arguments)
+
+
+def run_file(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("trainer-image", "contract"))}
     command = (sys.executable, "-m", "leyden.compat", str(path), *arguments)
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def test_all_three_names_are_leyden(tmp_path: Path) -> None:
@@ -40,7 +44,8 @@ assert pl.callbacks.EarlyStopping is EarlyStopping is leyden.callbacks.EarlyStop
 assert L.pytorch is pl and pl.__version__.startswith("2.")
 assert rank_zero_only(lambda: 3)() == 3
 model = BoringModel()
-trainer = L.Trainer(max_epochs=1, limit_train_batches=3, limit_val_batches=1, logger=False, enable_progress_bar=False)
+trainer = L.Trainer(max_epochs=1, limit_train_batches=3, limit_val_batches=1, logger=False, enable_progress_bar=False,
+    enable_checkpointing=False)
 trainer.fit(model)
 print(trainer.global_step, sys.argv[1:])
 """
@@ -63,10 +68,8 @@ def test_what_is_not_there_says_so(tmp_path: Path, line: str, said: str) -> None
     assert ran.returncode == 1 and said in ran.stderr.splitlines()[-1]
 
 
-def test_a_script_that_is_not_there(tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("trainer-image", "contract"))}
-    command = (sys.executable, "-m", "leyden.compat", "none.py")
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def test_a_script_that_is_not_there() -> None:
+    ran = run_file(Path("none.py"))
     assert ran.returncode == 1
     assert ran.stderr.strip() == "none.py is not a file. Usage: python -m leyden.compat script.py [arguments]"
 

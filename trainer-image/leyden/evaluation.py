@@ -41,7 +41,6 @@ class EvaluationLoop:
         self.trainer = trainer
         self.loader = loader
         self._sources: list[Source] = []
-        trainer.evaluation_loops[stage.short] = self
         self._loaded_epoch: int | None = None
         self.loaders: Any = None
         """As the user gave them."""
@@ -96,8 +95,8 @@ class EvaluationLoop:
                 )
         return self._sources
 
-    def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[list[Any]]]:
-        """Run over all loaders. Returns the metrics by loader and, if kept, the steps' outputs by loader."""
+    def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[Any]]:
+        """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go."""
         trainer, sources = self.trainer, self.load()
         logs = trainer.logs = trainer.new_logs()
         state = trainer.state
@@ -105,15 +104,16 @@ class EvaluationLoop:
         with _evaluating(self.module, trainer, self.stage):
             self.on_start()
             self.on_epoch_start()
-            outputs = self._outputs = [[] for _ in sources]
+            self._outputs = [[] for _ in sources]
             self.epoch_batch_indices = [[] for _ in sources]
             for index, source in enumerate(sources):
-                self._run_loader(index, source, outputs[index] if keep_outputs else None)
+                self._run_loader(index, source, self._outputs[index] if keep_outputs else None)
             self.on_epoch_end()
             names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped - trainer.fitting)
             self.on_end()
         state.stage = outer
-        return self._by_loader(names), outputs
+        found, self._outputs, self.epoch_batch_indices = self.predictions, [], []
+        return self._by_loader(names), found
 
     def _run_loader(self, index: int, source: Source, kept: list[Any] | None) -> None:
         several = len(self._sources) > 1

@@ -43,6 +43,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
     validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
+    trainer.evaluation_loops["val"] = validation
     if checkpoint is None:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)

@@ -36,14 +36,14 @@ def running(
         raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
     trainer.model, trainer.datamodule = module, datamodule
     state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage))
-    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
+    _bind_hooks(trainer, module)
     module.trainer = trainer
     if datamodule is not None:
         datamodule.trainer = trainer
     trainer.strategy.connect()
     try:
-        _attach_module_callbacks(trainer, module)
-        trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
+        if _attach_module_callbacks(trainer, module):
+            _bind_hooks(trainer, module)
         for callback in trainer.callbacks:
             callback._trainer = trainer
         check(trainer)
@@ -86,12 +86,17 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
     trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)
 
 
-def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> None:
-    """Those of the module take the place of the Trainer's of the same class."""
+def _bind_hooks(trainer: Trainer, module: LightningModule) -> None:
+    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
+
+
+def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> bool:
+    """Those of the module take the place of the Trainer's of the same class. Whether there are any."""
     given = module.configure_callbacks()
     own = list(given) if isinstance(given, (list, tuple)) else [given]
     kinds = {type(callback) for callback in own}
     trainer.callbacks = in_order([c for c in trainer.callbacks if type(c) not in kinds] + own)
+    return bool(own)
 
 
 def _transfer(
@@ -151,6 +156,7 @@ def evaluation(
             trainer.ckpt_path = str(path)
             fitting.load_weights(trainer, path)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
+        trainer.evaluation_loops[stage.short] = loop
         if loop.loader is None:
             raise MisconfigurationError(f"there is nothing to run: give dataloaders or a {stage.short}_dataloader()")
         yield loop

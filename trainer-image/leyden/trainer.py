@@ -173,10 +173,8 @@ class Trainer(TrainerState):
         keep = return_predictions is not False
         with running.evaluation(self, PREDICT, model, dataloaders, ckpt_path, datamodule) as loop:
             writers = [callback for callback in self.callbacks if isinstance(callback, BasePredictionWriter)]
-            _, outputs = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
-        if not keep:
-            return None
-        return outputs[0] if len(outputs) == 1 else outputs
+            _, predictions = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
+        return predictions if keep else None
 
     def save_checkpoint(self, filepath: str | Path, weights_only: bool = False) -> None:
         """Write a single-file checkpoint with Lightning's keys. A collective call: all ranks make it."""

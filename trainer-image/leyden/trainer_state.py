@@ -283,6 +283,12 @@ class TrainerState:
         return bool(every) and ((self.run_state.batches_stepped + 1) % every == 0 or self.should_stop)
 
     @property
+    def logs_were_due(self) -> bool:
+        """Whether the loggers get the metrics of the batch that has just stepped."""
+        every = self.settings.log_every_n_steps
+        return bool(every) and self.run_state.batches_stepped % every == 0
+
+    @property
     def callback_metrics(self) -> dict[str, Tensor]:
         """All metrics logged so far, by name, newest values."""
         for name, value in self.logs.latest().items():
@@ -362,8 +368,7 @@ class TrainerState:
 
     def log_step(self, logs: Logs) -> None:
         """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
-        every = self.settings.log_every_n_steps
-        if every and self.run_state.batches_stepped % every == 0:
+        if self.logs_were_due:
             values = {name: float(value) for name, value in logs.step_values().items()}
             self.send_to_loggers(values, self.run_state.batches_stepped - 1)
 

@@ -40,8 +40,7 @@ class DeviceStatsMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every = trainer.settings.log_every_n_steps
-        if every and trainer.run_state.batches_stepped % every == 0:
+        if trainer.logs_were_due:
             self._log(trainer, "on_train_batch_end", trainer.run_state.batches_stepped)
 
     def _log(self, trainer: Trainer, moment: str, step: int) -> None:
@@ -52,9 +51,7 @@ class DeviceStatsMonitor(Callback):
         if self.cpu_stats:
             values.update(_cpu_stats())
         prefix = f"{type(self).__qualname__}.{moment}"
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.log_metrics({f"{prefix}/{name}": value for name, value in values.items()}, step)
+        trainer.log_everywhere({f"{prefix}/{name}": value for name, value in values.items()}, step)
 
 
 def _cpu_stats() -> dict[str, float]:

@@ -58,9 +58,8 @@ class LearningRateMonitor(Callback):
             values.update(self._values(name, group))
             self.lrs.setdefault(name, []).append(group["lr"])
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
-        if values and trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.log_metrics(values, trainer.run_state.batches_stepped)
+        if values:
+            trainer.log_everywhere(values, trainer.run_state.batches_stepped)
 
     def _values(self, name: str, group: dict[str, Any]) -> dict[str, float]:
         values = {name: group["lr"]}

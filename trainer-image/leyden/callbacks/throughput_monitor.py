@@ -51,8 +51,7 @@ class ThroughputMonitor(Callback):
     ) -> None:
         length = self._length(batch) if self._length is not None else 0
         self._window.append((time.perf_counter(), self._size(batch), length))
-        every = trainer.settings.log_every_n_steps
-        if every and trainer.run_state.batches_stepped % every == 0 and len(self._window) > 1:
+        if trainer.logs_were_due and len(self._window) > 1:
             trainer.send_to_loggers(self._rates(trainer.world_size), trainer.run_state.batches_stepped)
 
     def _rates(self, world_size: int) -> dict[str, float]:
