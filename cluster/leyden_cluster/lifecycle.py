@@ -128,8 +128,19 @@ def _check_ports(control: ControlPlane, store: Component | None) -> None:
     ):
         if processes.is_running(component.record):
             continue
-        if _in_use(address, port):
+        # The threads of a component that was killed a moment ago hold its port until the last of them has ended.
+        patience = GONE_SECONDS if component.record.exists() else 0.0
+        if not _gets_free(address, port, patience):
             raise ClusterError(f"{address}:{port} is in use by another program; {component.name} needs it.")
+
+
+def _gets_free(address: str, port: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _in_use(address, port):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _in_use(address: str, port: int) -> bool:

@@ -1,16 +1,19 @@
 """Command lines and configuration files; processes and their records."""
 
 import json
+import socket
 import subprocess
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from leyden_cluster import node, processes
+from leyden_cluster import lifecycle, node, processes
+from leyden_cluster.apiserver import free_ports
 from leyden_cluster.control_plane import ControlPlane
 from leyden_cluster.pki import Pki
-from leyden_cluster.settings import Node
+from leyden_cluster.settings import ClusterError, Node
 
 PLANE = ControlPlane(Path("/bin-dir"), Path("/state"), "10.200.0.1", 6443, 2379, 2380)
 ALONE = ControlPlane(Path("/bin-dir"), Path("/state"), "127.0.0.1", 7001, 7002, 7003)
@@ -84,6 +87,36 @@ def test_a_component_starts_once_and_ends(sleeper: processes.Component) -> None:
     assert pid is not None and processes.recorded_pid(sleeper.record) == pid
     processes.stop(sleeper.record, force=True)
     assert processes.started_at(pid) is None and not sleeper.record.exists()
+
+
+@pytest.mark.parametrize(
+    ("ours", "freed"),
+    [
+        pytest.param(True, True, id="of-a-component-that-is-dying"),
+        pytest.param(True, False, id="taken-by-a-stranger-since"),
+        pytest.param(False, True, id="of-a-stranger"),
+    ],
+)
+def test_a_port_of_ours_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool, freed: bool) -> None:
+    monkeypatch.setattr(lifecycle, "GONE_SECONDS", 10.0 if freed else 0.2)
+    ports = free_ports(3)
+    control = ControlPlane(Path("/bin-dir"), tmp_path, "127.0.0.1", *ports)
+    record = control.apiserver().record
+    record.parent.mkdir()
+    if ours:
+        record.write_text(json.dumps({"pid": 1, "started": None, "boot": "another"}))
+    with socket.create_server(("127.0.0.1", ports[0])) as holder:
+        ending = threading.Timer(0.2, holder.close)
+        if freed:
+            ending.start()
+        if ours and freed:
+            lifecycle._check_ports(control, None)
+        else:
+            with pytest.raises(
+                ClusterError, match=f"127.0.0.1:{ports[0]} is in use by another program; kube-apiserver"
+            ):
+                lifecycle._check_ports(control, None)
+        ending.cancel()
 
 
 @pytest.mark.parametrize(
