@@ -1,5 +1,6 @@
 """One node without a coordinator: what ``torchrun --standalone --nproc-per-node N`` does, for a laptop."""
 
+import math
 import os
 import signal
 import socket
@@ -48,17 +49,17 @@ def run(script: str, arguments: list[str], processes: int) -> int:
 
 
 def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
-    give_up_at: float | None = None
-    while not ranks.done:
+    give_up_at = math.inf
+    done = False
+    while not done and time.monotonic() < give_up_at:
         ranks.wait(POLL_SECONDS)
-        if told_to_end.is_set() and give_up_at is None:
+        if told_to_end.is_set() and math.isinf(give_up_at):
             ranks.ask_to_stop()
             give_up_at = time.monotonic() + ranks.settings.stop_seconds
+        done = ranks.done  # before the look at failures: a rank that ends after it is not among them
         if failures := ranks.failures():
             print(f"rank {failures[0].rank} failed: {failures[0].reason}: {failures[0].message}")
             return failures[0].exit_code or 1
-        if give_up_at is not None and time.monotonic() > give_up_at:
-            break
     return exit_codes.FINISHED if ranks.finished else exit_codes.STOPPED
 
 
