@@ -71,7 +71,10 @@ def test_what_is_not_there_says_so(tmp_path: Path, line: str, said: str) -> None
 def test_a_script_that_is_not_there() -> None:
     ran = run_file(Path("none.py"))
     assert ran.returncode == 1
-    assert ran.stderr.strip() == "none.py is not a file. Usage: python -m leyden.compat script.py [arguments]"
+    assert ran.stderr.strip() == (
+        "none.py is not a file. "
+        "Usage: python -m leyden.compat script.py [arguments], or python -m leyden.compat -m module [arguments]"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(NOT_PROVIDED))

@@ -6,11 +6,14 @@ has not raises an ``ImportError`` that says so; ``docs/migrating.md`` lists them
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,10 +23,31 @@ ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning")
 """Longer names first: the first that fits is taken."""
 
 
+PACKAGES = ("pytorch_lightning", "lightning")
+FOR_CHILDREN = str(Path(__file__).parent / "path")
+"""Holds packages of these names, for the path of child processes."""
+
+
 def install() -> None:
-    """Let ``lightning``, ``lightning.pytorch`` and ``pytorch_lightning`` be Leyden where they are not installed."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+    """Let ``lightning``, ``lightning.pytorch`` and ``pytorch_lightning`` be Leyden where they are not installed.
+
+    In this process, and in those that it starts: workers of a data loader or of a web server, ranks.
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    if not any(map(find_spec, PACKAGES)):
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([path, FOR_CHILDREN] if path else [FOR_CHILDREN])
+        sys.path.append(FOR_CHILDREN)  # spawned ones get this list instead
+    sys.meta_path.append(_Finder())
+
+
+def become(name: str) -> None:
+    """Put Leyden in the place of a package that this process found on its path."""
+    install()
+    spec = _Finder().find_spec(name, None)
+    assert spec is not None, "only the names of ROOTS stand on the path"
+    sys.modules[name] = module_from_spec(spec)
 
 
 def _inside(fullname: str) -> str | None:
