@@ -1,4 +1,4 @@
-"""``examples/autoencoder``: a Lightning module and a user's own FastAPI application, word for word as they were printed."""
+"""``examples/autoencoder``: a Lightning module and a FastAPI application of the user, word for word as printed."""
 
 from __future__ import annotations
 
