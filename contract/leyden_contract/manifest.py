@@ -22,6 +22,16 @@ ExportFormat = Literal["exported", "onnx", "torchscript"]
 """A form of ``forward`` that answers without the module's code; ``exported`` is ``torch.export``'s ``.pt2``."""
 
 
+ServedFormat = Literal["checkpoint", "exported", "onnx", "torchscript"]
+"""What a server loads: the module's code and the checkpoint's weights, or an export."""
+
+ModelFormat = Literal["auto", "checkpoint", "exported", "onnx", "torchscript"]
+"""What a server is asked to load; ``auto`` leaves it to what the checkpoint has."""
+
+EXPORT_ORDER: Final[tuple[ExportFormat, ...]] = ("exported", "onnx", "torchscript")
+"""What ``auto`` means, best first; without any of them it means ``checkpoint``."""
+
+
 class Frozen(BaseModel):
     """A value: unknown fields are refused and nothing changes after construction."""
 
