@@ -165,7 +165,7 @@ def apply(server: ApiServer, body: dict[str, Any], *options: str) -> str:
         pytest.param(
             job(checkpoint={**CLAIM, "export": ["onnx"]}),
             job(checkpoint={**CLAIM, "export": ["onnx", "onnx"]}),
-            ["checkpoint.export[1]", "Duplicate value", "onnx"],
+            ["checkpoint.export", "duplicate", "onnx"],
             id="export-twice",
         ),
         pytest.param(

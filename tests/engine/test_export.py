@@ -14,8 +14,9 @@ import leyden as L
 from engine.programs import QUIET, Regression, loader, same, weights
 from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
+from leyden.checkpoint.signature import trace
 from leyden.errors import CheckpointCorrupt, ExportFailed, MisconfigurationError
-from leyden.export import FORMATS, leaves
+from leyden.export import FORMATS, Exporter, leaves
 
 METHODS = {"exported": "to_exported", "onnx": "to_onnx", "torchscript": "to_torchscript"}
 
@@ -96,6 +97,7 @@ def test_nothing_about_the_module_or_the_generators_changes(kind: str) -> None:
         pytest.param(Branching(), "exported", "Could not guard on data-dependent expression", id="data-dependent"),
         pytest.param(Branching(), "onnx", "Could not guard on data-dependent expression", id="data-dependent-onnx"),
         pytest.param(Branching(), "torchscript", "NotSupportedError", id="code-that-torchscript-does-not-know"),
+        pytest.param(FixedBatch(), "onnx", "forward fails on a batch of 1", id="fixed-batch-onnx"),
         pytest.param(Regression(), "exported", "what forward takes is not known", id="no-example"),
         pytest.param(Regression(), "onnx", "what forward takes is not known", id="no-example-onnx"),
     ],
@@ -113,6 +115,11 @@ def test_a_script_needs_no_example_and_an_unknown_method_is_named() -> None:
     assert scripted(torch.zeros(3, 4)).shape == (3, 1)
     with pytest.raises(MisconfigurationError, match="method='onnx' is not allowed"):
         Regression().to_torchscript(method="onnx")
+
+
+def test_the_exporter_of_old_is_refused() -> None:
+    with pytest.raises(ExportFailed, match="dynamo=False is not allowed"):
+        Parts().to_onnx(dynamo=False)
 
 
 def test_what_torch_takes_goes_to_torch(tmp_path: Path) -> None:
@@ -194,6 +201,14 @@ def test_a_failing_export_costs_one_warning_and_no_checkpoint(tmp_path: Path, re
     said = [str(each.message) for each in recwarn if "export" in str(each.message)]
     assert len(said) == 1 and said[0].startswith("checkpoints are committed without their torchscript export: ")
     assert [stored.manifest.exports for stored in store.complete(tmp_path)] == [{}, {}, {}]
+
+
+def test_a_process_that_must_leave_commits_without_making_a_program_first() -> None:
+    exporter, module = Exporter(("torchscript",)), Parts()
+    traced = trace(module, [])
+    assert exporter.files(module, traced, pytest.fail, only_made=True) == {}
+    assert exporter.files(module, traced, pytest.fail).keys() == {"torchscript"}
+    assert exporter.files(module, traced, pytest.fail, only_made=True).keys() == {"torchscript"}
 
 
 def test_an_unknown_format_is_named_before_the_first_step(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from leyden.checkpoint import signature
-from leyden.errors import CheckpointCorrupt, ExportFailed
+from leyden.errors import CheckpointCorrupt, ExportFailed, bad_value
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -251,12 +251,14 @@ def _says_pickled(config: bytes) -> bool:
 
 
 def _make_onnx(module: Any, call: inspect.BoundArguments, options: dict[str, Any]) -> Any:
+    if options.get("dynamo") is False:
+        raise bad_value("dynamo", False, "True: torch's exporter of old has no counterpart of the free batch size")
     names = {
         "input_names": list(call.arguments),
         "output_names": list(signature.named_outputs(module(*call.args, **call.kwargs))),
     }
-    chosen = {"verbose": False, **names, **_dynamic(call, options)}
-    return torch.onnx.export(module, call.args, kwargs=call.kwargs, dynamo=True, external_data=False, **chosen)
+    chosen = {"verbose": False, "external_data": False, **names, **_dynamic(call, options)}
+    return torch.onnx.export(module, call.args, kwargs=call.kwargs, **chosen)
 
 
 def _read_onnx(source: Path | BinaryIO) -> Forward:
@@ -316,12 +318,19 @@ class Exporter:
     _given_up: set[str] = field(default_factory=set)
 
     def files(
-        self, module: LightningModule, traced: signature.Traced | None, warn: Callable[[str], None]
+        self,
+        module: LightningModule,
+        traced: signature.Traced | None,
+        warn: Callable[[str], None],
+        only_made: bool = False,
     ) -> dict[str, bytes]:
-        """Contents by format. One that fails is warned of, left out, and not tried again."""
+        """Contents by format. One that fails is warned of, left out, and not tried again.
+
+        ``only_made``: leave out those whose program would have to be made first.
+        """
         found = {}
         for kind in self.formats:
-            if kind in self._given_up:
+            if kind in self._given_up or (only_made and kind not in self._programs):
                 continue
             try:
                 found[kind] = self._file(module, kind, traced)

@@ -151,8 +151,11 @@ class CheckpointDirectory(Callback):
         """The last state is always kept."""
         self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
-        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call."""
+    def save(self, trainer: Trainer, leaving: bool = False) -> None:
+        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call.
+
+        ``leaving``: the process is told to end, and what is not there yet does not wait for what takes seconds.
+        """
         mark = _mark(trainer)
         if mark == self._last_saved:
             return
@@ -160,7 +163,7 @@ class CheckpointDirectory(Callback):
         outcome: Any = None
         if trainer.is_global_zero:
             try:
-                self._commit(trainer, contents)
+                self._commit(trainer, contents, leaving)
             except (CheckpointStorage, Superseded) as error:
                 outcome = error
         if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
@@ -170,14 +173,14 @@ class CheckpointDirectory(Callback):
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
-    def _commit(self, trainer: Trainer, contents: dict[str, Any]) -> None:
+    def _commit(self, trainer: Trainer, contents: dict[str, Any], leaving: bool) -> None:
         if attempt := _job_attempt():
             store.must_write(self.directory, attempt)
         module = trainer.lightning_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         weights = contents.pop("state_dict")
         traced = signature.trace(module, trainer.forward_inputs)
-        exports, files = self._exports(trainer, traced)
+        exports, files = self._exports(trainer, traced, leaving)
         store.write(
             self.directory,
             {store.WEIGHTS: weights, store.STATE: contents, **files},
@@ -196,14 +199,16 @@ class CheckpointDirectory(Callback):
         self._prune()
         trainer.report_checkpoints(self.checkpoints())
 
-    def _exports(self, trainer: Trainer, traced: signature.Traced | None) -> tuple[dict[str, str], dict[str, bytes]]:
+    def _exports(
+        self, trainer: Trainer, traced: signature.Traced | None, leaving: bool
+    ) -> tuple[dict[str, str], dict[str, bytes]]:
         """File names by format, and contents by file name."""
         if not self.plan.export:
             return {}, {}
         from leyden.export import FORMATS, Exporter
 
         self._exporter = self._exporter or Exporter(self.plan.export)
-        found = self._exporter.files(trainer.lightning_module, traced, trainer.warn)
+        found = self._exporter.files(trainer.lightning_module, traced, trainer.warn, only_made=leaving)
         names = {kind: FORMATS[kind].file for kind in found}
         return names, {names[kind]: data for kind, data in found.items()}
 
