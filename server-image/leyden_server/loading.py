@@ -12,7 +12,7 @@ from leyden import LightningModule
 from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
-from leyden.export import FORMATS, Forward
+from leyden.export.formats import FORMATS, Forward
 from leyden_contract.manifest import (
     EXPORT_ORDER,
     ExportFormat,

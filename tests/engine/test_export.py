@@ -16,7 +16,8 @@ from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
 from leyden.checkpoint.signature import trace
 from leyden.errors import CheckpointCorrupt, ExportFailed, MisconfigurationError
-from leyden.export import FORMATS, Exporter, leaves
+from leyden.export import Exporter
+from leyden.export.formats import FORMATS, leaves
 
 METHODS = {"exported": "to_exported", "onnx": "to_onnx", "torchscript": "to_torchscript"}
 
@@ -92,8 +93,8 @@ def test_nothing_about_the_module_or_the_generators_changes(kind: str) -> None:
     ("module", "kind", "said"),
     [
         pytest.param(FixedBatch(), "exported", "forward fails on a batch of 1: RuntimeError: shape", id="fixed-batch"),
-        pytest.param(Noisy(), "exported", "differs on a batch of 1: ValueError: the answer is off by 0.", id="random"),
-        pytest.param(Noisy(), "onnx", "differs on a batch of 1: ValueError: the answer is off by 0.", id="random-onnx"),
+        pytest.param(Noisy(), "exported", "differs on a batch of 1: the answer is off by 0.", id="random"),
+        pytest.param(Noisy(), "onnx", "differs on a batch of 1: the answer is off by 0.", id="random-onnx"),
         pytest.param(Branching(), "exported", "Could not guard on data-dependent expression", id="data-dependent"),
         pytest.param(Branching(), "onnx", "Could not guard on data-dependent expression", id="data-dependent-onnx"),
         pytest.param(Branching(), "torchscript", "NotSupportedError", id="code-that-torchscript-does-not-know"),

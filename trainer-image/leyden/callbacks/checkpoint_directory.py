@@ -205,7 +205,8 @@ class CheckpointDirectory(Callback):
         """File names by format, and contents by file name."""
         if not self.plan.export:
             return {}, {}
-        from leyden.export import FORMATS, Exporter
+        from leyden.export import Exporter
+        from leyden.export.formats import FORMATS
 
         self._exporter = self._exporter or Exporter(self.plan.export)
         found = self._exporter.files(trainer.lightning_module, traced, trainer.warn, only_made=leaving)
