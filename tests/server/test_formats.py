@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from leyden.checkpoint import store
-from leyden_contract.manifest import ExportFormat, ModelFormat, ServedFormat
+from leyden_contract.manifest import ExportFormat, Manifest, ModelFormat, ServedFormat
 from leyden_server.errors import BadCheckpoint, CannotServe
-from leyden_server.loading import choose_format, load
+from leyden_server.loading import Loaded, choose_format, load
+from leyden_server.model import Model
 from leyden_server.settings import from_environment
 from server.conftest import PACKAGES, ROOT, running
 
@@ -59,6 +61,30 @@ def test_what_is_loaded(
     format: ModelFormat, there: dict[ExportFormat, str], trusted: bool, chosen: ServedFormat
 ) -> None:
     assert choose_format(format, there, trusted) == chosen
+
+
+TWO = torch.ones(2, 1), torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outputs", "wanted"),
+    [
+        pytest.param(TWO[0], ["output"], [[1.0], [1.0]], id="a-tensor"),
+        pytest.param([TWO[0]], ["output"], [[1.0], [1.0]], id="a-tensor-as-onnx-gives-it"),
+        pytest.param({"b": TWO[1], "a": TWO[0]}, ["b", "a"], {"b": [0, 0], "a": [[1], [1]]}, id="a-dict"),
+        pytest.param([TWO[1], TWO[0]], ["b", "a"], {"b": [0, 0], "a": [[1], [1]]}, id="a-dict-as-onnx-gives-it"),
+        pytest.param(TWO, ["output_0", "output_1"], {"output_0": [[1], [1]], "output_1": [0, 0]}, id="a-tuple"),
+    ],
+)
+def test_outputs_have_the_signatures_names_whatever_forward_gives(answer: Any, outputs: list[str], wanted: Any) -> None:
+    spec = {"dtype": "float32", "shape": [None, 1]}
+    signature = {"inputs": [{"name": "x", **spec}], "outputs": [{"name": name, **spec} for name in outputs]}
+    facts = {"step": 1, "epoch": 0, "module": "m:M", "files": {}, "torch_version": torch.__version__}
+    manifest = Manifest.model_validate({**facts, "signature": signature})
+    model = Model(Loaded(lambda inputs: answer, manifest, "sha256:0", "onnx"))
+    given = model.predict(model.parse({"inputs": [[1.0], [2.0]]}))
+    plain = {name: array.tolist() for name, array in given.items()} if isinstance(given, dict) else given.tolist()
+    assert plain == wanted
 
 
 def refusal(path: Path, **env: str) -> CannotServe:
