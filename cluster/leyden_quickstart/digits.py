@@ -94,7 +94,8 @@ def serve(ground: Ground, console: Console) -> str:
         console.live(condition(service, "UpToDate").get("message", "waiting for the operator"))
 
     service = _wait(kubectl, "inferenceservice", SERVICE, ready, SERVING_SECONDS, live)
-    return f"{service['status']['url']} serves step {service['status']['stable']['step']}"
+    stable = service["status"]["stable"]
+    return f"{service['status']['url']} serves step {stable['step']}, {stable['format']}"
 
 
 def predict(ground: Ground, console: Console) -> str:

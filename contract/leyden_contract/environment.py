@@ -53,5 +53,8 @@ MODEL_STEP = "LEYDEN_MODEL_STEP"
 MODEL_DIGEST = "LEYDEN_MODEL_DIGEST"
 """Server: digest that the checkpoint must have."""
 
+MODEL_FORMAT = "LEYDEN_MODEL_FORMAT"
+"""Server: what to load of the checkpoint, see :data:`leyden_contract.manifest.ModelFormat`. Default: ``auto``."""
+
 SERVER = "LEYDEN_SERVER"
 """Server: JSON of the resource's ``spec.server``."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from leyden_contract.manifest import Frozen
+from leyden_contract.manifest import ExportFormat, Frozen
 
 
 class ModuleRun(Frozen):
@@ -75,3 +75,4 @@ class CheckpointPlan(Frozen):
     keep: Keep = Keep()
     monitor: Monitor | None = None
     resume: Resume = Resume()
+    export: tuple[ExportFormat, ...] = Field(default=(), description="exports of each checkpoint")

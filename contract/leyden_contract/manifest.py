@@ -9,13 +9,27 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME = "manifest.json"
 STEP_DIRECTORY = re.compile(r"^step-(\d{12})$")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+ExportFormat = Literal["exported", "onnx", "torchscript"]
+"""A form of ``forward`` that answers without the module's code; ``exported`` is ``torch.export``'s ``.pt2``."""
+
+
+ServedFormat = Literal["checkpoint", "exported", "onnx", "torchscript"]
+"""What a server loads: the module's code and the checkpoint's weights, or an export."""
+
+ModelFormat = Literal["auto", "checkpoint", "exported", "onnx", "torchscript"]
+"""What a server is asked to load; ``auto`` leaves it to what the checkpoint has."""
+
+EXPORT_ORDER: Final[tuple[ExportFormat, ...]] = ("exported", "onnx", "torchscript")
+"""What ``auto`` means, best first; without any of them it means ``checkpoint``."""
 
 
 class Frozen(BaseModel):
@@ -57,8 +71,16 @@ class Manifest(Frozen):
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="JSON values for the module's __init__")
     signature: Signature | None = None
     files: dict[str, FileEntry]
+    exports: dict[ExportFormat, str] = Field(default_factory=dict, description="which of the files is which export")
     torch_version: str
     world_size: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _exports_are_files(self) -> "Manifest":
+        for name in self.exports.values():
+            if name not in self.files:
+                raise ValueError(f"exports: {name} is not among the files")
+        return self
 
 
 def step_directory(step: int) -> str:

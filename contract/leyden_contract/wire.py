@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from leyden_contract.manifest import Frozen
+from leyden_contract.manifest import ExportFormat, Frozen
 
 PORT = 8476
 """TCP port of the coordinator."""
@@ -110,6 +110,7 @@ class Checkpoint(Frozen):
     directory: str = Field(description="the checkpoint's own directory, relative to the job's checkpoint directory")
     digest: str
     metrics: dict[str, float] = Field(default_factory=dict)
+    exports: tuple[ExportFormat, ...] = Field(default=(), description="formats that can be served without code")
 
 
 class Checkpoints(Frozen):

@@ -55,7 +55,7 @@ def create_app(model: Model, options: ServerOptions) -> FastAPI:
     """The application: ``POST /predict``, ``/healthz``, ``/readyz``, ``/metrics``, ``/docs``."""
     title = model.name.rpartition(":")[2]
     state = State()
-    described = f"Step {model.step}, {model.digest}"
+    described = f"Step {model.step}, {model.digest}, {model.format}"
     app = FastAPI(title=title, description=described, version=str(model.step), lifespan=state.lifespan)
     metrics = Metrics()
     metrics.step.set(model.step)

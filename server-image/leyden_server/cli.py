@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from leyden_contract.manifest import ModelFormat
 from leyden_server.errors import CannotServe
 from leyden_server.serve import serve
 from leyden_server.settings import PORT, from_environment
@@ -22,11 +23,15 @@ def main(
     path: Annotated[Path | None, typer.Argument(help="a checkpoint directory, or a directory of step-* ones")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="TCP port", min=1, max=65535)] = PORT,
+    format: Annotated[
+        ModelFormat | None,
+        typer.Option(help="what to load; .pt2 and TorchScript files can run code: name them only for your own"),
+    ] = None,
 ) -> None:
     """Serve the model of a checkpoint over HTTP."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        serve(from_environment(os.environ, path), host, port)
+        serve(from_environment(os.environ, path, format), host, port)
     except CannotServe as error:
         tell(str(error))
         sys.exit(error.exit_code)

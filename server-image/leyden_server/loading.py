@@ -1,6 +1,8 @@
-"""From a path to a module that is ready to answer: choose, verify, rebuild."""
+"""From a path to a ``forward`` that is ready to answer: choose, verify, and rebuild the module or read an export."""
 
+import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,42 +12,88 @@ from leyden import LightningModule
 from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
-from leyden_contract.manifest import Manifest, complete_steps, step_directory
+from leyden.export.formats import FORMATS, Forward
+from leyden_contract.manifest import (
+    EXPORT_ORDER,
+    ExportFormat,
+    Manifest,
+    ModelFormat,
+    ServedFormat,
+    complete_steps,
+    step_directory,
+)
 from leyden_server.errors import BadCheckpoint, CannotServe
 from leyden_server.settings import ServerSettings
 
+log = logging.getLogger("leyden.server")
 CODE_DIRECTORIES = ("", "/workspace")
+
+
+HARMLESS: ExportFormat = "onnx"
+"""The export that cannot run code, whoever made it."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A verified checkpoint and its module in evaluation mode."""
+    """A verified checkpoint, and its module's ``forward`` in evaluation mode."""
 
-    module: LightningModule
+    forward: Forward
     manifest: Manifest
     digest: str
+    format: ServedFormat
 
 
 def load(settings: ServerSettings) -> Loaded:
-    """The module of the checkpoint that the settings name.
+    """What the settings name.
 
     Raises:
-        CannotServe: ``CheckpointNotFound``, ``CheckpointCorrupt``, ``DigestMismatch``, or the reason why the module
-            cannot be rebuilt, such as ``ModuleNotFound``.
+        CannotServe: ``CheckpointNotFound``, ``CheckpointCorrupt``, ``DigestMismatch``, ``FormatNotFound``, or the
+            reason why the module cannot be rebuilt, such as ``ModuleNotFound``.
     """
     stored = _verified(_choose(settings), settings.digest)
+    chosen = choose_format(settings.format, stored.manifest.exports, trusted=settings.digest is not None)
+    forward = _rebuilt(stored) if chosen == "checkpoint" else _read(stored, chosen)
+    log.info("step %s is served by format %s", stored.step, chosen)
+    return Loaded(forward, stored.manifest, stored.digest, chosen)
+
+
+def choose_format(asked: ModelFormat, there: Mapping[ExportFormat, str], trusted: bool) -> ServedFormat:
+    """What to load. ``auto`` prefers what needs no code of the user's.
+
+    Reading a ``.pt2`` or TorchScript file is as good as running code from it. So ``auto`` means one of them only where
+    the digest comes from whoever saw the checkpoint being made (``trusted``), as the operator's does.
+
+    Raises:
+        CannotServe: ``FormatNotFound``, with the formats that there are.
+    """
+    if asked == "auto":
+        return next((name for name in EXPORT_ORDER if name in there and (trusted or name == HARMLESS)), "checkpoint")
+    if asked == "checkpoint" or asked in there:
+        return asked
+    have = ", ".join(["checkpoint", *there])
+    raise CannotServe("FormatNotFound", f"the checkpoint has no {asked} export; its formats are: {have}")
+
+
+def _read(stored: store.Stored, chosen: ExportFormat) -> Forward:
+    name = stored.manifest.exports[chosen]
+    try:
+        return FORMATS[chosen].read(stored.path / name)
+    except Exception as error:
+        made = f"made by torch {stored.manifest.torch_version}, read by {torch.__version__}"
+        raise CannotServe("ExportFailed", f"{name} ({made}): {type(error).__name__}: {error}") from error
+
+
+def _rebuilt(stored: store.Stored) -> Forward:
     _add_code_directories()
     try:
         cls = load_class(stored.manifest.module, LightningModule)
-        module = cls.load_from_checkpoint(stored.path)
+        module: LightningModule = cls.load_from_checkpoint(stored.path)
     except LeydenError as error:
         raise CannotServe(error.reason, str(error)) from error
     except (ImportError, SyntaxError, RuntimeError, TypeError, ValueError) as error:
         raise CannotServe("ModuleFailed", f"{stored.manifest.module}: {type(error).__name__}: {error}") from error
-    module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return Loaded(module, stored.manifest, stored.digest)
+    module.freeze()
+    return module
 
 
 def _choose(settings: ServerSettings) -> Path:

@@ -1,4 +1,4 @@
-"""A loaded module as a function from request bodies to answers."""
+"""A loaded ``forward`` as a function from request bodies to answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,8 @@ class Model:
         self.step = loaded.manifest.step
         self.digest = loaded.digest
         self.name = loaded.manifest.module
-        self._module = loaded.module
+        self.format = loaded.format
+        self._forward = loaded.forward
         self._types = [getattr(torch, spec.dtype) for spec in self.signature.inputs]
 
     def parse(self, body: Any) -> list[Array]:
@@ -66,15 +67,15 @@ class Model:
         """What ``forward`` answers: an array for one output, arrays by name for several."""
         with torch.inference_mode():
             tensors = [torch.from_numpy(a).to(kind) for a, kind in zip(arrays, self._types, strict=True)]
-            return self._to_outputs(self._module(*tensors))
+            return self._to_outputs(self._forward(*tensors))
 
     def _to_outputs(self, answer: Any) -> Any:
+        """By the signature's names, whether ``forward`` gave a dict, a tuple or one tensor."""
+        names = [spec.name for spec in self.signature.outputs]
         if isinstance(answer, Mapping):
-            return {name: _array(value) for name, value in answer.items()}
-        if isinstance(answer, (tuple, list)):
-            names = [spec.name for spec in self.signature.outputs]
-            return {name: _array(value) for name, value in zip(names, answer, strict=True)}
-        return _array(answer)
+            answer = [answer[name] for name in names]
+        arrays = [_array(value) for value in (answer if isinstance(answer, (tuple, list)) else [answer])]
+        return arrays[0] if len(names) == 1 else dict(zip(names, arrays, strict=True))
 
     def warm_up(self) -> None:
         """One answer, so that the first client does not pay for what torch does once.

@@ -6,6 +6,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from leyden_contract import environment
 from leyden_server import metrics
 from leyden_server.cgroup import cpu_limit, workers_and_threads
 from leyden_server.settings import ServerSettings, from_environment
@@ -39,7 +40,7 @@ def serve(settings: ServerSettings, host: str, port: int) -> None:
     Raises:
         CannotServe: the model cannot be loaded.
     """
-    os.environ[PATH_VARIABLE] = str(settings.path)
+    os.environ |= {PATH_VARIABLE: str(settings.path), environment.MODEL_FORMAT: settings.format}
     workers, _ = workers_and_threads(settings.workers, cpu_limit())
     app: FastAPI | str = "leyden_server.serve:application"
     if workers == 1:

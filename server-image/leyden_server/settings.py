@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from leyden_contract import environment
+from leyden_contract.manifest import ModelFormat
 from leyden_server.errors import CannotServe
 
 PORT = 8080
@@ -41,9 +42,14 @@ class ServerSettings(ServerOptions):
     digest: str | None = None
     """The digest that the checkpoint must have."""
 
+    format: ModelFormat = "auto"
+    """What is loaded; see :func:`leyden_server.loading.choose_format` for ``auto``."""
 
-def from_environment(env: Mapping[str, str], path: Path | None = None) -> ServerSettings:
-    """Settings from ``LEYDEN_*`` variables; a path given by hand comes first.
+
+def from_environment(
+    env: Mapping[str, str], path: Path | None = None, format: ModelFormat | None = None
+) -> ServerSettings:
+    """Settings from ``LEYDEN_*`` variables; a path and a format given by hand come first.
 
     Raises:
         CannotServe: a variable is missing or wrong; the message names it.
@@ -55,9 +61,15 @@ def from_environment(env: Mapping[str, str], path: Path | None = None) -> Server
         options = json.loads(env.get(environment.SERVER) or "{}")
     except json.JSONDecodeError as error:
         raise CannotServe("BadSettings", f"{environment.SERVER} is not JSON: {error}") from None
-    told = {**options, "path": where, "step": env.get(environment.MODEL_STEP) or None}
+    told = {
+        **options,
+        "path": where,
+        "step": env.get(environment.MODEL_STEP) or None,
+        "digest": env.get(environment.MODEL_DIGEST) or None,
+        "format": format or env.get(environment.MODEL_FORMAT) or "auto",
+    }
     try:
-        return ServerSettings.model_validate({**told, "digest": env.get(environment.MODEL_DIGEST) or None})
+        return ServerSettings.model_validate(told)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

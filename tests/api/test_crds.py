@@ -156,6 +156,24 @@ def apply(server: ApiServer, body: dict[str, Any], *options: str) -> str:
         ),
         pytest.param(service(select="latest"), service(select="newest"), ["best, latest", "not newest"], id="select"),
         pytest.param(service(select=1200), service(select=-1), ["step of a checkpoint", "not -1"], id="step"),
+        pytest.param(
+            job(checkpoint={**CLAIM, "export": ["exported", "onnx", "torchscript"]}),
+            job(checkpoint={**CLAIM, "export": ["tensorrt"]}),
+            ["checkpoint.export[0]", "tensorrt", '"exported", "onnx", "torchscript"'],
+            id="export",
+        ),
+        pytest.param(
+            job(checkpoint={**CLAIM, "export": ["onnx"]}),
+            job(checkpoint={**CLAIM, "export": ["onnx", "onnx"]}),
+            ["checkpoint.export", "duplicate", "onnx"],
+            id="export-twice",
+        ),
+        pytest.param(
+            service(model={"trainingJob": {"name": "digits"}, "format": "exported"}),
+            service(model={"trainingJob": {"name": "digits"}, "format": "pickle"}),
+            ["model.format", "pickle", '"auto", "checkpoint", "exported"'],
+            id="format",
+        ),
         pytest.param(service(replicas=0), service(replicas=101), ["replicas", "101", "100"], id="replicas"),
         pytest.param(
             service(server={"workers": 2}), service(server={"workers": 65}), ["1 to 64", "not 65"], id="workers"

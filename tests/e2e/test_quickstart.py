@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
-from e2e.kube import Cluster
+import pytest
+
+from e2e.kube import EXAMPLES, Cluster, inference_service
+from e2e.test_export import answers
 from leyden_quickstart.cluster import NAMESPACE, ROOT
 
 WARM_SECONDS = 180.0
@@ -36,3 +40,20 @@ def test_quickstart_predicts_and_a_second_run_recreates_nothing(installed: Clust
     assert time.monotonic() - began < WARM_SECONDS
     assert "right, step" in second
     assert identities(installed) == before
+
+
+@pytest.mark.timeout(900)
+def test_the_quickstarts_model_is_served_from_its_export_and_from_its_checkpoint(installed: Cluster) -> None:
+    quickstart()
+    cluster = Cluster(replace(installed.kubectl, namespace=NAMESPACE))
+    model = {"trainingJob": {"name": "digits"}, "format": "checkpoint"}
+    try:
+        cluster.kubectl.run("apply", "-f", str(EXAMPLES / "digits" / "inferenceservice-exported.yaml"))
+        cluster.apply(inference_service("digits-by-code", "digits", model=model))
+        exported, by_code = answers(cluster, "digits-exported"), answers(cluster, "digits-by-code")
+    finally:
+        for name in ("digits-exported", "digits-by-code"):
+            cluster.delete("inferenceservice", name, "--ignore-not-found")
+    assert [row.index(max(row)) for row in exported] == [row.index(max(row)) for row in by_code]
+    for mine, right in zip(exported, by_code, strict=True):
+        assert mine == pytest.approx(right, rel=1e-4, abs=1e-4)

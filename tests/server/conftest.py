@@ -1,5 +1,6 @@
 """A real checkpoint of the digits example, and the real application behind a real socket."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,27 +20,36 @@ PACKAGES = ("contract", "trainer-image", "server-image", "examples/digits")
 START_SECONDS = 60.0
 
 TRAIN = """
-import sys
+import json, sys
 from leyden.entry import run_module
 from leyden_contract.launch import CheckpointPlan, ModuleRun
 config = {"trainer": {"max_epochs": 2, "enable_progress_bar": False}}
 run = ModuleRun(model="digits:LitDigits", data="digits:DigitsData", config=config)
-run_module(run, CheckpointPlan(directory=sys.argv[1]))
+run_module(run, CheckpointPlan(directory=sys.argv[1], export=json.loads(sys.argv[2])))
 """
 
 
-def environment(**extra: str) -> dict[str, str]:
-    path = os.pathsep.join(str(ROOT / package) for package in PACKAGES)
+def environment(packages: tuple[str, ...] = PACKAGES, **extra: str) -> dict[str, str]:
+    path = os.pathsep.join(str(ROOT / package) for package in packages)
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **extra}
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the checkpoints of two epochs of digits."""
-    directory = tmp_path_factory.mktemp("checkpoints")
-    ran = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(directory)], env=environment(), capture_output=True, text=True, check=False
-    )
+    return trained(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an export in each format."""
+    return trained(tmp_path_factory.mktemp("exported"), "exported", "onnx", "torchscript")
+
+
+def trained(directory: Path, *export: str) -> Path:
+    """Train into the directory."""
+    command = [sys.executable, "-c", TRAIN, str(directory), json.dumps(export)]
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return directory
 
@@ -56,12 +66,12 @@ class Running:
 
 
 @contextmanager
-def running(path: Path, **env: str) -> Iterator[Running]:
+def running(path: Path, *options: str, packages: tuple[str, ...] = PACKAGES, **env: str) -> Iterator[Running]:
     """``python -m leyden_server PATH`` once it is ready, and ended at the end."""
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "leyden_server", str(path), "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "leyden_server", str(path), "--host", "127.0.0.1", "--port", str(port), *options]
     process = subprocess.Popen(
-        command, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=environment(packages, **env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     server = Running(f"http://127.0.0.1:{port}", process)
     try:

@@ -45,6 +45,10 @@ class CheckpointCorrupt(LeydenError):
     """A checkpoint's files are not what its manifest says."""
 
 
+class ExportFailed(MisconfigurationError):
+    """``forward`` cannot be exported, or the export answers otherwise than the module."""
+
+
 def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
     """The error for an argument with a value that is not allowed."""
     return MisconfigurationError(f"{field}={given!r} is not allowed: it must be {allowed}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from leyden.errors import MisconfigurationError
+from leyden.errors import MisconfigurationError, one_of
 from leyden.hooks import DataHooks
 from leyden.hparams import HyperparametersMixin, remember_arguments
 from leyden.module_hooks import ModuleHooks
@@ -33,6 +34,9 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
     """Input of ``forward``: a tensor, or a tuple or dict of arguments. Gives a checkpoint its signature."""
 
     strict_loading: bool = True
+
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["example_input_array"]
+    __jit_unused_properties__: ClassVar[list[str]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         module = super().__new__(cls)
@@ -264,6 +268,40 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         self.requires_grad_(True)
         self.train()
 
+    # Exports; each is checked against the module on batches of several sizes, and leaves the module as it was.
+
+    def to_exported(self, file_path: Any = None, input_sample: Any = None, **kwargs: Any) -> Any:
+        """``forward`` as a ``torch.export.ExportedProgram`` with a free batch size, on the CPU, and as a ``.pt2`` file.
+
+        ``file_path`` is a path or an open binary file; ``input_sample`` is by default ``example_input_array``, and in a
+        run what ``forward`` has seen. ``kwargs`` go to ``torch.export.export``. Raises ``ExportFailed``.
+        """
+        from leyden.export import export
+
+        return export(self, "exported", input_sample, file_path, **kwargs)
+
+    def to_onnx(self, file_path: Any = None, input_sample: Any = None, **kwargs: Any) -> Any:
+        """``forward`` as a ``torch.onnx.ONNXProgram`` and as one ``.onnx`` file, named like the checkpoint's signature.
+
+        Arguments as of :meth:`to_exported`; ``kwargs`` go to ``torch.onnx.export``.
+        """
+        from leyden.export import export
+
+        return export(self, "onnx", input_sample, file_path, **kwargs)
+
+    def to_torchscript(
+        self, file_path: Any = None, method: str = "script", example_inputs: Any = None, **kwargs: Any
+    ) -> Any:
+        """``forward`` as a ``torch.jit.ScriptModule``, by ``"script"`` or ``"trace"``, and as a file.
+
+        Other arguments as of :meth:`to_exported`. A script of a module whose inputs nobody knows is not checked.
+        """
+        from leyden.export import export
+
+        if method not in ("script", "trace"):
+            raise one_of("method", method, ("script", "trace"))
+        return export(self, "torchscript", example_inputs, file_path, method=method, **kwargs)
+
     @classmethod
     def load_from_checkpoint(
         cls,
@@ -287,3 +325,8 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         if hparams_file is not None:
             raise MisconfigurationError("hparams_file is not supported: give the arguments to load_from_checkpoint")
         return load_module(cls, checkpoint_path, map_location, strict, kwargs)
+
+
+LightningModule.__jit_unused_properties__ = [  # TorchScript would compile them otherwise
+    name for name, _ in inspect.getmembers(LightningModule, lambda member: isinstance(member, property))
+]

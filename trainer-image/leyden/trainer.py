@@ -236,7 +236,7 @@ class Trainer(TrainerState):
             stop, time_is_up = self.agreement.exchange(wants_stop, keeper is not None and keeper.time_is_up())
             due = due or time_is_up
         if keeper is not None and (due or stop):
-            keeper.save(self)
+            keeper.save(self, leaving=stop)
         if stop:
             self.print(f"stopped on request at step {self.global_step}, checkpoint committed", flush=True)
             raise SystemExit(exit_codes.STOPPED)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from leyden_contract.manifest import ModelFormat, ServedFormat
 from leyden_operator.api.base import Conditions, JobName, Metadata, Metrics, Model, Text, Word
 from leyden_operator.api.pods import Env, Image, Placement, Resources, Source
 from leyden_operator.api.training import AutoOrCount, Select
@@ -24,6 +25,11 @@ class ModelSource(Model):
     """What is served."""
 
     training_job: JobModel = Field(description="a checkpoint of a TrainingJob of the same namespace")
+    format: ModelFormat = Field(
+        default="auto",
+        description="`exported`, `onnx`, `torchscript`: an export, without the module's code; `checkpoint`: the code"
+        " and the weights; `auto`: the first of these that the checkpoint has",
+    )
 
 
 class Server(Model):
@@ -56,7 +62,10 @@ class Served(Model):
     training_job_uid: Word = Field(default="", alias="trainingJobUID", description="UID of the job")
     claim_name: Annotated[str, Field(max_length=253)] = Field(default="", description="PersistentVolumeClaim it is on")
     directory: Annotated[str, Field(max_length=253)] = Field(default="", description="the job's directory in the claim")
-    source: Annotated[str, Field(max_length=253)] = Field(default="", description="ConfigMap with the module's code")
+    source: Annotated[str, Field(max_length=253)] = Field(
+        default="", description="ConfigMap with the module's code; empty where none is needed"
+    )
+    format: ServedFormat = Field(default="checkpoint", description="what its servers load")
     metrics: Metrics = Field(default_factory=dict, description="metrics when it was taken")
     traffic_percent: Annotated[int, Field(ge=0, le=100)] = Field(default=0, description="share of requests it answers")
 

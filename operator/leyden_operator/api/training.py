@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
+from leyden_contract.manifest import ExportFormat
 from leyden_operator.api.base import (
     MAX_NODES,
     JobName,
@@ -215,6 +216,9 @@ class Checkpoint(Model):
     keep: Keep = Field(default_factory=Keep, description="how many stay")
     monitor: Monitor | None = Field(default=None, description="metric that ranks them; unset: the newest is the best")
     resume: Resume = Field(default_factory=Resume, description="where training starts")
+    export: Annotated[
+        tuple[ExportFormat, ...], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default=(), description="formats in which each one also holds the module, to be served without its code")
 
 
 class Scheduling(Model):

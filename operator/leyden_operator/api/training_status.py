@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from leyden_contract.manifest import ExportFormat
 from leyden_operator.api.base import Conditions, Measure, Metrics, Model, Text, Word
 
 Phase = Literal["Pending", "Starting", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
@@ -80,6 +81,9 @@ class CheckpointStatus(Model):
     path: Annotated[str, Field(max_length=253)] = Field(description="directory, relative to the job's own")
     digest: Digest
     metrics: Metrics = Field(default_factory=dict, description="metrics when it was taken")
+    exports: tuple[ExportFormat, ...] = Field(
+        default=(), max_length=3, description="formats in which it can be served without code"
+    )
 
 
 class CheckpointsStatus(Model):

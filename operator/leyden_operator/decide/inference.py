@@ -19,7 +19,7 @@ from leyden_operator.decide.children import (
 )
 from leyden_operator.decide.conditions import Finding, truth, updated
 from leyden_operator.decide.plan import Deletion, Event, Observed, Plan
-from leyden_operator.decide.references import missing_finding, select
+from leyden_operator.decide.references import missing_finding, select, served_format
 from leyden_operator.desired import names, serving
 from leyden_operator.settings import Settings
 
@@ -116,12 +116,13 @@ def digest_of(pod: Pod) -> str:
 
 
 def asked_for(service: InferenceService, observed: Observed, rejected: set[str]) -> Served | None:
-    """The checkpoint that the spec means now; ``None`` where the job has none such."""
+    """The checkpoint that the spec means now; ``None`` where the job has none such, or it lacks the format."""
     job = observed.job
     if job is None or job.spec.checkpoint is None:
         return None
     found = select(job.status.checkpoints, service.spec.model.training_job.select, rejected)
-    if found is None:
+    chosen = served_format(service.spec.model.format, found.exports) if found else None
+    if found is None or chosen is None:
         return None
     claim = job.spec.checkpoint.storage.persistent_volume_claim
     source = service.spec.source or job.spec.source
@@ -132,7 +133,8 @@ def asked_for(service: InferenceService, observed: Observed, rejected: set[str])
         training_job_uid=job.metadata.uid,
         claim_name=claim.claim_name,
         directory=claim.path,
-        source=source.config_map.name if source.config_map else "",
+        source=source.config_map.name if source.config_map and chosen == "checkpoint" else "",
+        format=chosen,
         metrics=found.metrics,
     )
 
@@ -227,6 +229,10 @@ def _nothing_to_serve(view: View) -> Finding | None:
         return truth("UpToDate", False, reasons.TRAINING_JOB_NOT_FOUND, message)
     if asked_for(view.service, view.observed, {item.digest for item in view.rejected}):
         return None
+    if lacking := select(job.status.checkpoints, asked.select, {item.digest for item in view.rejected}):
+        have = ", ".join(["checkpoint", *lacking.exports])
+        message = f"step {lacking.step} has no {view.service.spec.model.format} export; it has: {have}{going_on}"
+        return truth("UpToDate", False, reasons.FORMAT_NOT_FOUND, message)
     rejected = asked_for(view.service, view.observed, set())
     if rejected:
         message = f"every checkpoint that could be served was rejected, step {rejected.step} among them{going_on}"

@@ -1,7 +1,8 @@
 """What a spec names, which of it is missing, and which checkpoint a selection means."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from leyden_contract.manifest import EXPORT_ORDER, ExportFormat, ModelFormat, ServedFormat
 from leyden_operator.api import InferenceService, TrainingJob
 from leyden_operator.api.training_status import CheckpointsStatus, CheckpointStatus
 from leyden_operator.decide import reasons
@@ -67,6 +68,13 @@ def select(checkpoints: CheckpointsStatus, which: str | int, rejected: Collectio
         first = checkpoints.best if which == "best" else None
         choices = [found for found in (first, checkpoints.latest, *checkpoints.kept) if found]
     return next((found for found in choices if found.digest not in rejected), None)
+
+
+def served_format(asked: ModelFormat, exports: Sequence[ExportFormat]) -> ServedFormat | None:
+    """What servers load of a checkpoint with these exports; ``None`` where it has not what is asked for."""
+    if asked == "auto":
+        return next((name for name in EXPORT_ORDER if name in exports), "checkpoint")
+    return asked if asked == "checkpoint" or asked in exports else None
 
 
 def origin(job: TrainingJob, other: TrainingJob | None) -> Origin | None:

@@ -87,6 +87,7 @@ def _pod(service: InferenceService, model: Served, settings: Settings) -> Json:
         pods.value(environment.MODEL_DIRECTORY, f"{pods.CHECKPOINTS}/{model.directory}"),
         pods.value(environment.MODEL_STEP, str(model.step)),
         pods.value(environment.MODEL_DIGEST, model.digest),
+        pods.value(environment.MODEL_FORMAT, model.format),
         pods.value(environment.SERVER, json.dumps(spec.server.to_json(), separators=(",", ":"))),
         *pods.user_env(spec.env),
     ]

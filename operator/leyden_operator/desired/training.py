@@ -209,5 +209,6 @@ def checkpoint_plan(checkpoint: Checkpoint | None, origin: Origin | None) -> Che
             "keep": checkpoint.keep.model_dump(),
             "monitor": checkpoint.monitor.model_dump() if checkpoint.monitor else None,
             "resume": resume,
+            "export": checkpoint.export,
         }
     )

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-THEMES = ("callbacks", "checkpoints", "data", "evaluation", "flags", "logging", "optimization", "training")
+THEMES = ("callbacks", "checkpoints", "data", "evaluation", "export", "flags", "logging", "optimization", "training")
 
 
 def load() -> None:

@@ -67,3 +67,10 @@ def test_a_wrong_manifest_is_refused_by_field(change: dict[str, object], field: 
 def test_the_digest_covers_every_byte() -> None:
     assert digest_of(b"{}") != digest_of(b"{ }")
     assert digest_of(b"").startswith("sha256:e3b0c442")
+
+
+def test_an_export_is_one_of_the_files() -> None:
+    with pytest.raises(ValidationError, match=r"exports: model\.pt2 is not among the files"):
+        Manifest.model_validate({**MINIMAL, "exports": {"exported": "model.pt2"}})
+    with pytest.raises(ValidationError, match="exported"):
+        Manifest.model_validate({**MINIMAL, "exports": {"tensorrt": "model.plan"}})

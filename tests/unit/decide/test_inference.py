@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from leyden_contract.manifest import ExportFormat
 from leyden_operator.api import InferenceService, Json, TrainingJob
 from leyden_operator.api.training_status import CheckpointsStatus, CheckpointStatus
 from leyden_operator.decide import Observed, Plan, Reference, decide_inference
@@ -13,16 +14,15 @@ from unit.decide.cluster import SETTINGS, START, training_job
 CLAIM = {"storage": {"persistentVolumeClaim": {"claimName": "checkpoints", "path": "digits"}}}
 
 
-def kept(step: int) -> CheckpointStatus:
-    return CheckpointStatus(step=step, path=f"step-{step:012d}", digest=f"sha256:{step:064d}")
+def kept(step: int, exports: tuple[ExportFormat, ...] = ()) -> CheckpointStatus:
+    return CheckpointStatus(step=step, path=f"step-{step:012d}", digest=f"sha256:{step:064d}", exports=exports)
 
 
-def trained(*steps: int, best: int | None = None) -> TrainingJob:
-    """A job with these checkpoints, newest first."""
-    found = tuple(kept(step) for step in steps)
-    status = CheckpointsStatus(
-        latest=found[0] if found else None, best=kept(best) if best is not None else None, kept=found
-    )
+def trained(*steps: int, best: int | None = None, exports: tuple[ExportFormat, ...] = ()) -> TrainingJob:
+    """A job with these checkpoints, newest first; only the newest has exports."""
+    found = tuple(kept(step, exports if step == steps[0] else ()) for step in steps)
+    chosen = next((item for item in found if item.step == best), kept(best) if best is not None else None)
+    status = CheckpointsStatus(latest=found[0] if found else None, best=chosen, kept=found)
     return training_job({"checkpoints": status.to_json()}, checkpoint=CLAIM, source={"configMap": {"name": "code"}})
 
 
@@ -33,6 +33,7 @@ class World:
     job: TrainingJob | None
     select: Any = "best"
     replicas: int = 1
+    format: str = "auto"
     status: Json = field(default_factory=dict)
     objects: dict[tuple[str, str], Json] = field(default_factory=dict)
     missing: frozenset[Reference] = frozenset()
@@ -44,7 +45,7 @@ class World:
             {
                 "metadata": {"name": "digits", "namespace": "ml", "uid": "s", "creationTimestamp": START.isoformat()},
                 "spec": {
-                    "model": {"trainingJob": {"name": "digits", "select": self.select}},
+                    "model": {"trainingJob": {"name": "digits", "select": self.select}, "format": self.format},
                     "replicas": self.replicas,
                 },
                 "status": self.status,
@@ -148,6 +149,51 @@ def test_nothing_to_serve_is_said_and_goes_on_by_itself(job: TrainingJob | None,
     world.job = trained(30, 7, best=30)
     world.settle()
     assert world.condition("Ready") == ("True", "Ready")
+
+
+@pytest.mark.parametrize(
+    ("asked", "exports", "served"),
+    [
+        pytest.param("auto", (), "checkpoint", id="auto-without-exports"),
+        pytest.param("auto", ("torchscript", "onnx"), "onnx", id="auto-the-first-in-order"),
+        pytest.param("auto", ("torchscript", "onnx", "exported"), "exported", id="auto-exported-first"),
+        pytest.param("torchscript", ("exported", "torchscript"), "torchscript", id="named"),
+        pytest.param("checkpoint", ("exported",), "checkpoint", id="code-in-spite-of-exports"),
+    ],
+)
+def test_servers_get_the_format_and_the_code_only_where_it_is_needed(
+    asked: str, exports: tuple[ExportFormat, ...], served: str
+) -> None:
+    world = World(trained(40, exports=exports), format=asked)
+    status = world.settle()
+    pod = world.objects[("Deployment", "digits")]["spec"]["template"]["spec"]
+    env = {item["name"]: item["value"] for item in pod["containers"][0]["env"]}
+    assert status["stable"]["format"] == env["LEYDEN_MODEL_FORMAT"] == served
+    has_code = any(volume.get("configMap") == {"name": "code"} for volume in pod["volumes"])
+    assert has_code == (served == "checkpoint") and world.condition("Ready") == ("True", "Ready")
+
+
+def test_a_format_that_the_checkpoint_lacks_is_named_and_what_is_served_goes_on() -> None:
+    world = World(trained(30, exports=("exported",)), format="exported")
+    world.settle()
+    world.job = trained(40, 30, best=40)
+    status = world.settle()
+    assert world.condition("UpToDate") == ("False", "FormatNotFound")
+    message = next(item["message"] for item in status["conditions"] if item["type"] == "UpToDate")
+    assert message == "step 40 has no exported export; it has: checkpoint; step 30 is served meanwhile"
+    assert (status["stable"]["step"], status["stable"]["format"]) == (30, "exported")
+    assert world.condition("Available") == ("True", "Serving") and world.plan and not world.plan.apply
+    world.job = trained(50, 40, best=50, exports=("exported",))
+    assert world.settle()["stable"]["step"] == 50
+
+
+def test_another_format_of_the_same_checkpoint_rolls_out() -> None:
+    world = World(trained(40, exports=("exported",)), format="checkpoint")
+    world.settle()
+    world.format = "exported"
+    world.look()
+    assert world.condition("UpToDate") == ("False", "RollingOut")
+    assert world.settle()["stable"]["format"] == "exported"
 
 
 def test_deleted_job_leaves_the_service_answering() -> None:

@@ -34,9 +34,14 @@ def test_same_input_gives_the_same_bytes() -> None:
 
 
 def test_agent_can_read_what_it_is_given() -> None:
-    env = env_of(worker(checkpoint={**CLAIM, "monitor": {"metric": "loss"}, "every": {"steps": 5}}))
+    env = env_of(
+        worker(
+            checkpoint={**CLAIM, "monitor": {"metric": "loss"}, "every": {"steps": 5}, "export": ["exported", "onnx"]}
+        )
+    )
     run = Run.model_validate_json(env["LEYDEN_RUN"])
     plan = CheckpointPlan.model_validate_json(env["LEYDEN_CHECKPOINT"])
+    assert plan.export == ("exported", "onnx")
     assert run.module and run.module.model == "digits:LitDigits"
     assert (plan.directory, plan.every.steps, plan.resume.mode) == ("/checkpoints/p", 5, "auto")
     assert env["LEYDEN_COORDINATOR"] == "http://digits-2-coordinator.digits-2.ml.svc:8476"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from leyden.errors import CheckpointStorage, MisconfigurationError, Superseded
 from leyden_contract import environment
 
 if TYPE_CHECKING:
+    from leyden.export import Exporter
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
     from leyden_contract.launch import CheckpointPlan
@@ -29,7 +31,8 @@ class CheckpointDirectory(Callback):
     """Commit a checkpoint directory every so often, keep the newest and the best, and resume from the newest.
 
     At most one of ``every_n_epochs``, ``every_n_steps`` and ``every_minutes``; default: each epoch. ``keep_best``
-    counts only with ``monitor``. ``resume="never"`` starts afresh.
+    counts only with ``monitor``. ``resume="never"`` starts afresh. ``export``: formats among ``"exported"`` (``.pt2``),
+    ``"onnx"`` and ``"torchscript"``, in which each checkpoint also holds the module, to be served without its code.
     """
 
     watches_metrics = True
@@ -45,6 +48,7 @@ class CheckpointDirectory(Callback):
         monitor: str | None = None,
         mode: Literal["min", "max"] = "min",
         resume: Literal["auto", "never"] = "auto",
+        export: Sequence[str] = (),
     ) -> None:
         self.directory = Path(directory)
         self._arguments: dict[str, Any] = {
@@ -53,8 +57,10 @@ class CheckpointDirectory(Callback):
             "keep": {"last": keep_last, "best": keep_best},
             "monitor": {"metric": monitor, "mode": mode} if monitor else None,
             "resume": {"mode": resume},
+            "export": export,
         }
         self._plan: CheckpointPlan | None = None
+        self._exporter: Exporter | None = None
         self._skipped: tuple[str, ...] = ()
         self._ignored: frozenset[str] = frozenset()
         self._last_saved: tuple[int, int] | None = None
@@ -86,6 +92,7 @@ class CheckpointDirectory(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             self._next_time = time.monotonic() + 60 * (self.plan.every.minutes or 0)
+            self._exporter = None
 
     # Resuming.
 
@@ -144,8 +151,11 @@ class CheckpointDirectory(Callback):
         """The last state is always kept."""
         self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
-        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call."""
+    def save(self, trainer: Trainer, leaving: bool = False) -> None:
+        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call.
+
+        ``leaving``: the process is told to end, and what is not there yet does not wait for what takes seconds.
+        """
         mark = _mark(trainer)
         if mark == self._last_saved:
             return
@@ -153,7 +163,7 @@ class CheckpointDirectory(Callback):
         outcome: Any = None
         if trainer.is_global_zero:
             try:
-                self._commit(trainer, contents)
+                self._commit(trainer, contents, leaving)
             except (CheckpointStorage, Superseded) as error:
                 outcome = error
         if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
@@ -163,28 +173,45 @@ class CheckpointDirectory(Callback):
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
-    def _commit(self, trainer: Trainer, contents: dict[str, Any]) -> None:
+    def _commit(self, trainer: Trainer, contents: dict[str, Any], leaving: bool) -> None:
         if attempt := _job_attempt():
             store.must_write(self.directory, attempt)
         module = trainer.lightning_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         weights = contents.pop("state_dict")
+        traced = signature.trace(module, trainer.forward_inputs)
+        exports, files = self._exports(trainer, traced, leaving)
         store.write(
             self.directory,
-            {store.WEIGHTS: weights, store.STATE: contents},
+            {store.WEIGHTS: weights, store.STATE: contents, **files},
             {
                 "step": trainer.run_state.global_step,
                 "epoch": trainer.run_state.epoch,
                 "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
                 "module": signature.import_path(type(module)),
                 "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
-                "signature": signature.trace(module, trainer.forward_inputs),
+                "signature": traced.signature if traced is not None else None,
+                "exports": exports,
                 "torch_version": torch.__version__,
                 "world_size": trainer.world_size,
             },
         )
         self._prune()
         trainer.report_checkpoints(self.checkpoints())
+
+    def _exports(
+        self, trainer: Trainer, traced: signature.Traced | None, leaving: bool
+    ) -> tuple[dict[str, str], dict[str, bytes]]:
+        """File names by format, and contents by file name."""
+        if not self.plan.export:
+            return {}, {}
+        from leyden.export import Exporter
+        from leyden.export.formats import FORMATS
+
+        self._exporter = self._exporter or Exporter(self.plan.export)
+        found = self._exporter.files(trainer.lightning_module, traced, trainer.warn, only_made=leaving)
+        names = {kind: FORMATS[kind].file for kind in found}
+        return names, {names[kind]: data for kind, data in found.items()}
 
     def _ranked(self, kept: list[store.Stored]) -> list[store.Stored]:
         monitor = self.plan.monitor
@@ -231,6 +258,7 @@ def _wire(stored: store.Stored) -> Checkpoint:
         directory=stored.path.name,
         digest=stored.digest,
         metrics=manifest.metrics,
+        exports=tuple(manifest.exports),
     )
 
 

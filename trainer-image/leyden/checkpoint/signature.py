@@ -6,9 +6,10 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,9 +48,8 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def example_call(module: Any) -> Call | None:
-    """The arguments that ``example_input_array`` stands for."""
-    example = module.example_input_array
+def example_call(example: Any) -> Call | None:
+    """The arguments that an ``example_input_array`` stands for."""
     if example is None:
         return None
     if isinstance(example, tuple):
@@ -75,58 +75,79 @@ def likely_calls(module: nn.Module, batch: Any) -> list[Call]:
 
 def few_samples(value: Any) -> Any:
     """Tensors cut to two samples, so that little is held; containers are walked."""
+    return map_tensors(value, lambda tensor: (tensor.detach()[:2] if tensor.dim() else tensor.detach()).clone())
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """The value with each tensor changed; dicts, lists and plain tuples are walked."""
     if isinstance(value, Tensor):
-        return value.detach()[:2].clone() if value.dim() else value.detach().clone()
+        return change(value)
     if isinstance(value, dict):
-        return {key: few_samples(item) for key, item in value.items()}
+        return {key: map_tensors(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(few_samples(item) for item in value)
+        return type(value)(map_tensors(item, change) for item in value)
     return value
 
 
-def trace(module: Any, seen: list[Call]) -> Signature | None:
-    """The signature of ``forward``, by running it in evaluation mode on the first of the calls that it takes.
+class Traced(NamedTuple):
+    """What ``forward`` takes and gives, and a call that it takes, on the module's device."""
+
+    signature: Signature
+    call: inspect.BoundArguments
+
+
+def trace(module: Any, seen: list[Call]) -> Traced | None:
+    """Run ``forward`` in evaluation mode on the first of the calls that it takes.
 
     ``None`` where it takes none of them, or takes or gives something else than tensors. Leaves the module and all
     generators as they were.
     """
-    example = example_call(module)
+    example = example_call(module.example_input_array)
+    with undisturbed(module):
+        for args, kwargs in [example] if example is not None else seen:
+            try:
+                call = bound(module, args, kwargs)
+                return Traced(_signature_of(call.arguments, module(*call.args, **call.kwargs)), call)
+            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
+                logger.info("forward does not take %s: %s", type(args[0] if args else kwargs).__name__, error)
+    return None
+
+
+@contextmanager
+def undisturbed(module: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the parts' modes and all generators are as they were."""
     modes = {part: part.training for part in module.modules()}
     try:
         with torch.no_grad(), rng.isolated(module.device):
             module.eval()
-            for args, kwargs in [example] if example is not None else seen:
-                try:
-                    return _signature_of(module, *_to_device(args, kwargs, module.device))
-                except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
-                    logger.info("forward does not take %s: %s", type(args[0] if args else kwargs).__name__, error)
+            yield
     finally:
         for part, mode in modes.items():
             part.training = mode
-    return None
 
 
-def _to_device(args: tuple[Any, ...], kwargs: dict[str, Any], device: torch.device) -> Call:
+def bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """A call of ``forward`` in the order of its parameters, on the module's device."""
     from leyden.loaders import move
 
-    return move(args, device), move(kwargs, device)
+    return inspect.signature(module.forward).bind(*move(args, module.device), **move(kwargs, module.device))
 
 
-def _signature_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature:
+def named_outputs(outputs: Any) -> dict[str, Any]:
+    """What ``forward`` gave, by the names under which a server answers."""
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    if isinstance(outputs, (list, tuple)):
+        return {f"output_{index}": value for index, value in enumerate(outputs)}
+    return {"output": outputs}
+
+
+def _signature_of(inputs: Mapping[str, Any], outputs: Any) -> Signature:
     from leyden_contract.manifest import Signature
 
-    names = list(inspect.signature(module.forward).parameters)
-    inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-    outputs = module(*args, **kwargs)
-    if isinstance(outputs, Mapping):
-        named = dict(outputs)
-    elif isinstance(outputs, (list, tuple)):
-        named = {f"output_{index}": value for index, value in enumerate(outputs)}
-    else:
-        named = {"output": outputs}
     return Signature(
         inputs=tuple(_spec(name, value) for name, value in inputs.items()),
-        outputs=tuple(_spec(name, value) for name, value in named.items()),
+        outputs=tuple(_spec(name, value) for name, value in named_outputs(outputs).items()),
     )
 
 

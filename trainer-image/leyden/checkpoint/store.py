@@ -39,8 +39,8 @@ class Stored:
         return self.manifest.step
 
 
-def write(root: Path, contents: dict[str, dict[str, Any]], facts: dict[str, Any]) -> Stored:
-    """Write a checkpoint: ``contents`` by file name, ``facts`` for the manifest (all but ``files``).
+def write(root: Path, contents: dict[str, dict[str, Any] | bytes], facts: dict[str, Any]) -> Stored:
+    """Write a checkpoint: ``contents`` by file name, bytes as they are, ``facts`` for the manifest (all but ``files``).
 
     A checkpoint of the same step is replaced. Raises ``CheckpointStorage``, and then leaves what was there as it was.
     """
@@ -80,11 +80,14 @@ def _put_in_place(unfinished: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_file(path: Path, content: dict[str, Any]) -> FileEntry:
+def _write_file(path: Path, content: dict[str, Any] | bytes) -> FileEntry:
     from leyden_contract.manifest import FileEntry
 
     with path.open("wb") as file:
-        torch.save(content, file)
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
     return FileEntry(sha256=_sha256(path), size=path.stat().st_size)
