@@ -187,10 +187,9 @@ def takes_batch_idx(step: Callable[..., Any]) -> bool:
 def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every submodule has the mode it had."""
     modes = {part: part.training for part in module.modules()}
-    to_eval = getattr(trainer.hooks, f"on_{stage.name}_model_eval")
-    to_train = getattr(trainer.hooks, f"on_{stage.name}_model_train")
-    if to_eval.calls:
-        to_eval()
+    to_eval, to_train = f"on_{stage.name}_model_eval", f"on_{stage.name}_model_train"
+    if overrides(module, to_eval):
+        getattr(trainer.hooks, to_eval)()
     else:
         module.eval()
     without_gradients = (
@@ -200,8 +199,8 @@ def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
         with without_gradients():
             yield
     finally:
-        if to_train.calls:
-            to_train()
+        if overrides(module, to_train):
+            getattr(trainer.hooks, to_train)()
         else:
             for part, mode in modes.items():
                 part.training = mode
