@@ -135,6 +135,7 @@ class EvaluationLoop:
                 self.current_batch_indices = source.indices_of(batch_idx)
                 self.epoch_batch_indices[index].append(self.current_batch_indices)
             self.on_batch_end(output, batch, batch_idx, *which)
+            output = None  # it may be large, and the next is computed before this name takes it
             scope.leave_batch()
             self._log_step(index, several)
             self.trainer.tick()
