@@ -54,12 +54,9 @@ class EvaluationLoop:
         self.module = trainer.lightning_module
         self.stage = stage
         self.limit = getattr(trainer.settings, f"limit_{stage.short}_batches")
-        self.step: Callable[..., Any] = getattr(self.module, stage.step)
-        self.takes_batch_idx = takes_batch_idx(self.step)
-        self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(self.step).parameters
-        if trainer.profiler is not None:
-            name = f"[LightningModule]{type(self.module).__qualname__}.{stage.step}"
-            self.step = trainer.profiler.profiled(name, self.step)
+        step: Callable[..., Any] = getattr(self.module, stage.step)
+        self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(step).parameters
+        self.step = bind_step(trainer, stage.step, step)
         self.sanity_batches: int | None = None
         hooks = trainer.hooks
         self.on_start, self.on_end = (getattr(hooks, f"on_{stage.name}_{moment}") for moment in ("start", "end"))
@@ -138,6 +135,7 @@ class EvaluationLoop:
                 self.current_batch_indices = source.indices_of(batch_idx)
                 self.epoch_batch_indices[index].append(self.current_batch_indices)
             self.on_batch_end(output, batch, batch_idx, *which)
+            output = None  # it may be large, and the next is computed before this name takes it
             scope.leave_batch()
             self._log_step(index, several)
             self.trainer.tick()
@@ -155,12 +153,10 @@ class EvaluationLoop:
             trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        args = (batch, batch_idx) if self.takes_batch_idx else (batch,)
         named = {"dataloader_idx": dataloader_idx} if len(self._sources) > 1 else {}
         scope = self.trainer.scope
         scope.hook = self.stage.step
-        with self.trainer.precision_plugin.context():
-            output = self.step(*args, **named)
+        output = self.step(batch, batch_idx, **named)
         scope.hook = ""
         return output
 
@@ -177,20 +173,33 @@ class EvaluationLoop:
         ]
 
 
-def takes_batch_idx(step: Callable[..., Any]) -> bool:
-    """Whether a step takes the batch's number beside the batch; asked once per run."""
-    parameters = [p for name, p in inspect.signature(step).parameters.items() if name != "dataloader_idx"]
-    return len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+def bind_step(trainer: Trainer, name: str, run: Callable[..., Any]) -> Callable[..., Any]:
+    """The module's step ``name``, which ``run`` runs, as a loop calls it: ``(batch, batch_idx)`` whatever of it the
+    step takes, seen by the profiler, in its precision's context. Asked once per run, so that a batch pays nothing."""
+    module, precision = trainer.lightning_module, trainer.precision_plugin
+    if trainer.profiler is not None:
+        run = trainer.profiler.profiled(f"[LightningModule]{type(module).__qualname__}.{name}", run)
+    signature = inspect.signature(getattr(module, name))
+    parameters = [p for other, p in signature.parameters.items() if other != "dataloader_idx"]
+    takes_index = len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    step: Callable[..., Any] = run if takes_index else lambda batch, batch_idx, **named: run(batch, **named)
+    if not precision.has_context:
+        return step
+
+    def step_in_context(*args: Any, **named: Any) -> Any:
+        with precision.context():
+            return step(*args, **named)
+
+    return step_in_context
 
 
 @contextmanager
 def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every submodule has the mode it had."""
     modes = {part: part.training for part in module.modules()}
-    to_eval = getattr(trainer.hooks, f"on_{stage.name}_model_eval")
-    to_train = getattr(trainer.hooks, f"on_{stage.name}_model_train")
-    if to_eval.calls:
-        to_eval()
+    to_eval, to_train = f"on_{stage.name}_model_eval", f"on_{stage.name}_model_train"
+    if overrides(module, to_eval):
+        getattr(trainer.hooks, to_eval)()
     else:
         module.eval()
     without_gradients = (
@@ -200,8 +209,8 @@ def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
         with without_gradients():
             yield
     finally:
-        if to_train.calls:
-            to_train()
+        if overrides(module, to_train):
+            getattr(trainer.hooks, to_train)()
         else:
             for part, mode in modes.items():
                 part.training = mode

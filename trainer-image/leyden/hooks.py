@@ -6,6 +6,7 @@ The table is bound once per run and holds only what is really overridden, so tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,28 +40,26 @@ EVERY_STAGE = {f"on_{stage}_epoch_{moment}": f"on_epoch_{moment}" for stage in S
 and just after its own end hook."""
 
 
-class Hook:
-    """What is overridden of one hook. Calling it runs all of it and gives the last value that was not ``None``."""
+def nothing(*args: Any) -> None:
+    """A hook that nobody overrides."""
 
-    __slots__ = ("calls", "name", "scope")
 
-    def __init__(self, name: str, calls: Sequence[Callable[..., Any]], scope: Scope):
-        self.name = name
-        self.calls = tuple(calls)
-        self.scope = scope
+def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope) -> Callable[..., Any]:
+    """What is overridden of one hook as one function, which gives the last value that was not ``None``."""
+    if not calls:
+        return nothing
 
-    def __call__(self, *args: Any) -> Any:
-        if not self.calls:
-            return None
+    def hook(*args: Any) -> Any:
         result = None
-        scope = self.scope
-        outer, scope.hook = scope.hook, self.name
-        for call in self.calls:
+        outer, scope.hook = scope.hook, name
+        for call in calls:
             answer = call(*args)
             if answer is not None:
                 result = answer
         scope.hook = outer
         return result
+
+    return hook
 
 
 class HookTable:
@@ -79,41 +78,40 @@ class HookTable:
         self._module = module
         self._profiler = profiler
         self._scope = scope
-        self._bound = [
-            (callback, lambda method: lambda *args: method(trainer, module, *args)) for callback in callbacks
-        ]
+        self._arguments = (trainer, module)
         self._callback_base = CallbackBase
         for name in SHARED_HOOKS:
-            setattr(self, name, Hook(name, self._calls(name, self._bound, with_module=True), scope))
+            setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=True), scope))
         for name in CALLBACK_HOOKS:
-            setattr(self, name, Hook(name, self._calls(name, self._bound, with_module=False), scope))
+            setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=False), scope))
         for name in MODULE_HOOKS:
-            setattr(self, name, Hook(name, self._calls(name, (), with_module=True), scope))
+            setattr(self, name, in_turn(name, self._calls(name, (), with_module=True), scope))
         self.on_train_epoch_end, self.on_train_epoch_end_monitors = self._split_epoch_end(callbacks)
 
-    def __getattr__(self, name: str) -> Hook:
-        raise AttributeError(f"there is no hook {name!r}")
+    if TYPE_CHECKING:  # at run time it would make each look-up several times slower
 
-    def _split_epoch_end(self, callbacks: Sequence[Callback]) -> tuple[Hook, Hook]:
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
+
+    def _split_epoch_end(self, callbacks: Sequence[Callback]) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Callbacks that watch metrics come after the module, so that they see what it logs at the epoch's end."""
         name = "on_train_epoch_end"
-        early = [pair for pair in self._bound if not pair[0].watches_metrics]
-        late = [pair for pair in self._bound if pair[0].watches_metrics]
-        first = Hook(name, self._calls(name, early, with_module=True), self._scope)
-        return first, Hook(name, self._calls(name, late, with_module=False, alias=False), self._scope)
+        early = [callback for callback in callbacks if not callback.watches_metrics]
+        late = [callback for callback in callbacks if callback.watches_metrics]
+        first = in_turn(name, self._calls(name, early, with_module=True), self._scope)
+        return first, in_turn(name, self._calls(name, late, with_module=False, alias=False), self._scope)
 
     def _calls(
-        self, name: str, bound: Iterable[tuple[Callback, Callable[..., Any]]], with_module: bool, alias: bool = True
+        self, name: str, callbacks: Iterable[Callback], with_module: bool, alias: bool = True
     ) -> list[Callable[..., Any]]:
         calls = [
-            self._profiled("Callback", callback, name, bind(getattr(callback, name)))
-            for callback, bind in bound
+            self._profiled("Callback", callback, name, partial(getattr(callback, name), *self._arguments))
+            for callback in callbacks
             if overrides(callback, name, self._callback_base)
         ]
         if with_module and overrides(self._module, name):
             calls.append(self._profiled("LightningModule", self._module, name, getattr(self._module, name)))
         if alias and name in EVERY_STAGE:
-            older = self._calls(EVERY_STAGE[name], bound, with_module, alias=False)
+            older = self._calls(EVERY_STAGE[name], callbacks, with_module, alias=False)
             calls = older + calls if name.endswith("_start") else calls + older
         return calls
 

@@ -148,6 +148,8 @@ class LightningOptimizer:
     def __init__(self, optimizer: Optimizer, trainer: Trainer):
         self._optimizer = optimizer
         self._trainer = trainer
+        self._module = trainer.lightning_module
+        self._scaler = trainer.precision_plugin.scaler
 
     @property  # type: ignore[misc]  # what isinstance() asks besides type(), and object declares it as writable
     def __class__(self) -> type:
@@ -160,8 +162,8 @@ class LightningOptimizer:
 
     def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
         """One step of the wrapped optimizer. ``on_before_optimizer_step`` and clipping come after the closure."""
-        trainer, optimizer = self._trainer, self._optimizer
-        if (scaler := trainer.precision_plugin.scaler) is not None:
+        trainer, optimizer, scaler = self._trainer, self._optimizer, self._scaler
+        if scaler is not None:
             result = closure() if closure is not None else None
             scaler.unscale_(optimizer)
             trainer.before_optimizer_step(optimizer)
@@ -178,7 +180,7 @@ class LightningOptimizer:
                 return loss
 
             result = optimizer.step(whole, **kwargs)
-        if not trainer.lightning_module.automatic_optimization:  # else the loop counts calls of optimizer_step()
+        if not self._module.automatic_optimization:  # else the loop counts calls of optimizer_step()
             trainer.run_state.global_step += 1
         return result
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.evaluation import EvaluationLoop, takes_batch_idx
+from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides
 from leyden.loaders import Source
 from leyden.states import RunningStage
@@ -38,26 +38,25 @@ class TrainingLoop:
         self.loaded_epoch = trainer.run_state.epoch
         self.validation = validation
         self.logs = trainer.new_logs(training=True)
-        self.train_step: Callable[..., Any] = trainer.strategy.wrap(self.module)
-        self.has_context = trainer.precision_plugin.has_context
-        self.scaler = trainer.precision_plugin.scaler
         self.transfer = trainer.transfer
         self.automatic = self.module.automatic_optimization
         self.optimizer = trainer.optimizers[0]
         self.stepper = trainer.lightning_optimizers[0]
-        self.takes_batch_idx = takes_batch_idx(self.module.training_step)
-        self.takes_optimizer_idx = "optimizer_idx" in inspect.signature(self.module.optimizer_step).parameters
+        self.training_step = bind_step(trainer, "training_step", trainer.strategy.wrap(self.module))
+        self.optimizer_step = self._bind_optimizer_step()
+        self.backward = self._bind_backward()
+        self.max_steps = math.inf if self.settings.max_steps == -1 else self.settings.max_steps
         self.clips = self.settings.gradient_clip_val is not None or any(
             overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
         )
         self.validates = validation.enabled
-        self.has_boundaries = trainer.rank_directory is not None or trainer.checkpoint_directory is not None
+        self.has_agent = trainer.rank_directory is not None
+        self.has_boundaries = self.has_agent or trainer.checkpoint_directory is not None
         self.batches = 0
         """Batches of the running epoch, as far as known."""
         self.resumed_at = 0
         self.exhausted = False
         self._batch: Any = None
-        self._loss: Tensor | None = None
         self._output: Any = None
         self._window_starts = True
         self.run_batch: Callable[[Any, bool], int | None] = self._run_batch
@@ -68,10 +67,20 @@ class TrainingLoop:
 
     def _profile(self, profiler: Profiler) -> None:
         """Let the profiler see what the loop does beside the hooks."""
-        name = type(self.module).__qualname__
-        self.train_step = profiler.profiled(f"[LightningModule]{name}.training_step", self.train_step)
         self.run_batch = profiler.profiled("run_training_batch", self.run_batch)
         self.run_epoch = profiler.profiled("run_training_epoch", self.run_epoch)
+
+    def _bind_optimizer_step(self) -> Callable[..., None]:
+        step: Callable[..., None] = self.module.optimizer_step
+        if "optimizer_idx" not in inspect.signature(step).parameters:
+            return step
+        return lambda epoch, index, optimizer, closure: step(  # an override of Lightning 1.x's shape
+            epoch, index, optimizer, optimizer_idx=0, optimizer_closure=closure
+        )
+
+    def _bind_backward(self) -> Callable[[Tensor], None]:
+        backward, scaler = self.module.backward, self.trainer.precision_plugin.scaler
+        return backward if scaler is None else lambda loss: backward(scaler.scale(loss))
 
     # Epochs.
 
@@ -106,10 +115,7 @@ class TrainingLoop:
         epochs = state.epoch + epoch_ended
         if settings.max_epochs != -1 and epochs >= settings.max_epochs:
             return True
-        return self._steps_are_up() or self._may_stop(epochs)
-
-    def _steps_are_up(self) -> bool:
-        return self.settings.max_steps != -1 and self.state.global_step >= self.settings.max_steps
+        return state.global_step >= self.max_steps or self._may_stop(epochs)
 
     def _may_stop(self, epochs: int) -> bool:
         """A callback asked to stop and the least length is reached."""
@@ -190,7 +196,7 @@ class TrainingLoop:
         state, trainer = self.state, self.trainer
         ahead = next(batches, None) if self.batches < 0 else None
         self.exhausted = False
-        while not (self._steps_are_up() or (trainer.should_stop and self._may_stop(state.epoch))):
+        while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop(state.epoch)):
             if self.batches < 0:  # an unknown length: look one batch ahead to know the last
                 batch, ahead = ahead, next(batches, None)
                 last = ahead is None
@@ -213,7 +219,7 @@ class TrainingLoop:
         if hooks.on_train_batch_start(batch, index) == -1:
             self.scope.leave_batch()
             return -1
-        due = last or (index + 1) % self.trainer.accumulate_grad_batches == 0
+        due = last or (index + 1) % trainer.accumulate_grad_batches == 0
         self._optimize(batch, index, due)
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=False)
@@ -225,10 +231,11 @@ class TrainingLoop:
         hooks.on_train_batch_end(self._output, batch, index)
         self.scope.leave_batch()
         self._output = self._batch = None
-        trainer.tick()
+        if self.has_agent:
+            trainer.tick()
         if due and trainer.loggers:
             trainer.log_step(self.logs)
-        if self._validation_is_due(last):
+        if self.validates and self._validation_is_due(last):
             self._validate()
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
@@ -250,35 +257,26 @@ class TrainingLoop:
             with self.trainer.strategy.no_sync():
                 self._closure()
             return
-        module, epoch = self.module, self.state.epoch
-        if self.takes_optimizer_idx:
-            module.optimizer_step(epoch, index, self.stepper, optimizer_idx=0, optimizer_closure=self._closure)  # type: ignore[call-arg]  # an override of Lightning 1.x's shape
-        else:
-            module.optimizer_step(epoch, index, self.stepper, self._closure)
+        self.optimizer_step(self.state.epoch, index, self.stepper, self._closure)
         self.state.global_step += 1
 
     def _closure(self) -> Tensor | None:
         """``training_step`` and the gradients that follow from it."""
-        hooks, module, optimizer, index = self.hooks, self.module, self.optimizer, self.state.batch_idx
-        self._loss = self._loss_of(self._training_step(self._batch, index))
+        hooks, optimizer, index = self.hooks, self.optimizer, self.state.batch_idx
+        loss = self._loss_of(self._training_step(self._batch, index))
         if self._window_starts:
             hooks.on_before_zero_grad(optimizer)
-            module.optimizer_zero_grad(self.state.epoch, index, optimizer)
-        if self._loss is not None:
-            hooks.on_before_backward(self._loss)
-            module.backward(self._loss if self.scaler is None else self.scaler.scale(self._loss))
+            self.module.optimizer_zero_grad(self.state.epoch, index, optimizer)
+        if loss is not None:
+            hooks.on_before_backward(loss)
+            self.backward(loss)
             hooks.on_after_backward()
-        return self._loss
+        return loss
 
     def _training_step(self, batch: Any, index: int) -> Any:
-        args = (batch, index) if self.takes_batch_idx else (batch,)
         scope = self.scope
         scope.hook = "training_step"
-        if self.has_context:
-            with self.trainer.precision_plugin.context():
-                output = self.train_step(*args)
-        else:
-            output = self.train_step(*args)
+        output = self.training_step(batch, index)
         scope.hook = ""
         return output
 
@@ -314,7 +312,7 @@ class TrainingLoop:
     def _validation_is_due(self, last: bool) -> bool:
         settings, state = self.settings, self.state
         every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
-        if not self.validates or (every is not None and (state.epoch + 1) % every):
+        if every is not None and (state.epoch + 1) % every:
             return False
         if self.trainer.should_stop and self._may_stop(state.epoch):
             return True
