@@ -91,7 +91,7 @@ def load_weights(trainer: Trainer, path: Path) -> None:
     module = trainer.lightning_module
     checkpoint = loading.read(path, map_location=trainer.strategy.device, owner=type(module))
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, checkpoint)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden import fitting
+from leyden.compilation import unwrapped
 from leyden.construction import in_order
 from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
@@ -30,6 +31,7 @@ def running(
     trainer: Trainer, module: Any, datamodule: Any, stage: str, check: Callable[[Trainer], None]
 ) -> Iterator[None]:
     """One run of a stage; an exception passes through ``on_exception`` first. ``check`` refuses what cannot run."""
+    module = unwrapped(module)
     if not isinstance(module, LightningModule):
         raise bad_value("model", type(module).__qualname__, "a LightningModule")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
@@ -82,7 +84,7 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
     module.setup(stage)
     module.configure_model()
     trainer.precision_plugin.convert_module(module)
-    module.to(trainer.strategy.device)
+    trainer.strategy.place(module)
     trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)
 
 

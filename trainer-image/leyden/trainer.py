@@ -26,7 +26,7 @@ from leyden.hooks import overrides
 from leyden.loaders import Place, Source
 from leyden.loggers import Logger
 from leyden.module import LightningModule
-from leyden.precision import Precision
+from leyden.plugins import Plugins
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
 from leyden.trainer_state import TrainerState
@@ -78,6 +78,8 @@ class Trainer(TrainerState):
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
         reload_dataloaders_every_n_epochs: int = 0,
+        sync_batchnorm: bool = False,
+        plugins: Any = None,
         benchmark: bool | None = None,
         profiler: Profiler | str | None = None,
         barebones: bool = False,
@@ -91,8 +93,11 @@ class Trainer(TrainerState):
             # A job's pod has no other place that can be written and outlives it.
             arguments["default_root_dir"] = planned.directory
         self.settings = Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
-        self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes)
-        self.precision_plugin = Precision(precision, self.strategy.device)
+        own = Plugins.of(plugins)
+        self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes, own.cluster)
+        self.strategy.synchronize_batchnorm(sync_batchnorm)
+        self.precision_plugin = own.choose_precision(precision, self.strategy.device)
+        self.strategy.check_precision(self.precision_plugin.name)
         _choose_algorithms(deterministic, benchmark)
         self.profiler = _profiler(profiler)
         fast = bool(self.settings.fast_dev_run)
@@ -270,7 +275,7 @@ class Trainer(TrainerState):
     def evaluation_sources_of(self, loaders: Any) -> list[Source]:
         """The loaders of an evaluation, prepared."""
         world = self.strategy.world
-        place = Place(world.global_rank, world.world_size)
+        place = Place(world.global_rank, world.world_size, pad=self.strategy.forward_is_collective)
         sequential = bool(self.settings.overfit_batches)
         return for_evaluation(loaders, place, self.settings.use_distributed_sampler, sequential)
 

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import socket
 import threading
 import time
 
+from leyden.agent.machine import free_port
 from leyden.agent.ranks import Ranks, warm_up
 from leyden.agent.settings import Settings
 from leyden_contract import exit_codes
@@ -32,7 +32,7 @@ def run(script: str, arguments: list[str], processes: int) -> int:
         rank_offset=0,
         world_size=processes,
         master_address=request.address,
-        master_port=_free_port(),
+        master_port=free_port(),
         budget_left=0,
     )
     told_to_end = threading.Event()
@@ -60,9 +60,3 @@ def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
         if give_up_at is not None and time.monotonic() > give_up_at:
             break
     return exit_codes.FINISHED if ranks.finished else exit_codes.STOPPED
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

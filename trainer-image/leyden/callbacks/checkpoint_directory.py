@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
     from leyden_contract.launch import CheckpointPlan
+    from leyden_contract.manifest import Signature
     from leyden_contract.wire import Checkpoint, Checkpoints
 
 
@@ -150,10 +151,12 @@ class CheckpointDirectory(Callback):
         if mark == self._last_saved:
             return
         contents = capture(trainer)
+        module, asks = trainer.lightning_module, trainer.is_global_zero or trainer.strategy.forward_is_collective
+        traced = signature.trace(module, trainer.forward_inputs) if asks else None
         outcome: Any = None
         if trainer.is_global_zero:
             try:
-                self._commit(trainer, contents)
+                self._commit(trainer, contents, traced)
             except (CheckpointStorage, Superseded) as error:
                 outcome = error
         if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
@@ -163,7 +166,7 @@ class CheckpointDirectory(Callback):
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
-    def _commit(self, trainer: Trainer, contents: dict[str, Any]) -> None:
+    def _commit(self, trainer: Trainer, contents: dict[str, Any], traced: Signature | None) -> None:
         if attempt := _job_attempt():
             store.must_write(self.directory, attempt)
         module = trainer.lightning_module
@@ -178,7 +181,7 @@ class CheckpointDirectory(Callback):
                 "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
                 "module": signature.import_path(type(module)),
                 "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
-                "signature": signature.trace(module, trainer.forward_inputs),
+                "signature": traced,
                 "torch_version": torch.__version__,
                 "world_size": trainer.world_size,
             },

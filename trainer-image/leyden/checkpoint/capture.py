@@ -24,7 +24,7 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         "epoch": trainer.current_epoch,
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
-        "state_dict": module.state_dict(),
+        "state_dict": trainer.strategy.model_state(module),
         "loops": {"fit_loop": state.state_dict()},
         "leyden": {"arguments": arguments.of_module(module), "world_size": trainer.world_size},
     }
@@ -35,7 +35,7 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
-        checkpoint.update(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs))
+        checkpoint.update(optim.state_dicts(trainer.strategy, trainer.optimizers, trainer.lr_scheduler_configs))
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:
@@ -66,7 +66,7 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Hooks and weights, before optimizers exist."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     data = trainer.datamodule
     if data is not None and type(data).__qualname__ in checkpoint:
         data.load_state_dict(checkpoint[type(data).__qualname__])
@@ -80,7 +80,7 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Counters, optimizers, schedulers, and where the data stands."""
-    optim.load_state_dicts(checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
+    optim.load_state_dicts(trainer.strategy, checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
     if (scaler := trainer.precision_plugin.scaler) is not None and "MixedPrecision" in checkpoint:
         scaler.load_state_dict(checkpoint["MixedPrecision"])
     trainer.run_state.load_state_dict(checkpoint["loops"]["fit_loop"])
