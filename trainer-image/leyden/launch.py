@@ -22,7 +22,10 @@ STARTED_BY = "LEYDEN_STARTED_BY"
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0
-"""How long a rank has, after another failed, to end by its own error."""
+"""How long a rank has, after another failed, to end by an error of its own."""
+
+SETTLE_SECONDS = 1.0
+"""How long this process, ended by an exception, waits for the rank whose end may be the cause."""
 
 ENDED_WELL = (exit_codes.FINISHED, exit_codes.STOPPED)
 
@@ -57,6 +60,8 @@ class Siblings(threading.Thread):
         self._world = world
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._started = threading.Event()
+        self._leaving = threading.Event()
+        self._ended_by_us = False
         self._problem: OSError | None = None
 
     def launch(self) -> None:
@@ -109,15 +114,17 @@ class Siblings(threading.Thread):
                 if (code := process.poll()) is None:
                     continue
                 del running[rank]
-                if code not in ENDED_WELL:
+                if code not in ENDED_WELL and not self._ended_by_us:
                     self._fail(rank, code if code > 0 else 128 - code)
             time.sleep(POLL_SECONDS)
 
     def _fail(self, rank: int, code: int) -> None:
-        """End everything. This process may be in a call that never returns, so it has some seconds and no more."""
-        print(f"rank {rank} failed with exit code {code}: ending all ranks", file=sys.stderr, flush=True)
+        """End everything, with a failed rank's exit code."""
         self._end()
-        time.sleep(GRACE_SECONDS)
+        # This process may be in a call that never returns, so it has some seconds to end by an error of its own.
+        self._leaving.wait(GRACE_SECONDS)
+        sys.stdout.flush()
+        print(f"rank {rank} failed first, with exit code {code}: its error is above", file=sys.stderr, flush=True)
         os._exit(code)
 
     def _end(self) -> None:
@@ -132,10 +139,11 @@ class Siblings(threading.Thread):
 
     def _leave(self) -> None:
         """This process ends: well, then so will the others; by an exception, then they have nothing to wait for."""
-        if failing():
+        self._leaving.set()
+        self.join(SETTLE_SECONDS if failing() else None)
+        if self.is_alive():
+            self._ended_by_us = True
             self._end()
-        else:
-            self.join()
 
 
 def failing() -> bool:
