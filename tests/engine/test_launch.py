@@ -77,7 +77,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(("package/program.py",), id="script"), pytest.param(("-m", "package.program"), id="module")]
+    "command",
+    [pytest.param(("package/program.py",), id="script"), pytest.param(("-m", "package.program"), id="module")],
 )
 def test_two_processes_train_and_test_as_one(tmp_path: Path, command: tuple[str, ...]) -> None:
     process = start(tmp_path, *command)
@@ -98,7 +99,9 @@ def test_a_rank_that_fails_ends_one_that_waits(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == "rank 1 failed first, with exit code 1: its error is above"
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGINT, id="ctrl-c")])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGINT, id="ctrl-c")]
+)
 def test_no_rank_outlives_the_first(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "package/program.py", what="wait")
     assert process.stdout is not None
