@@ -159,7 +159,7 @@ def test_what_the_user_must_change(
 
 def test_a_notebook_cannot_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
-    with pytest.raises(MisconfigurationError, match="devices=2 needs a program .* move it to a script"):
+    with pytest.raises(MisconfigurationError, match=r"devices=2 needs a program .* move it to a script"):
         L.Trainer(devices=2, **QUIET)
     assert L.Trainer(**QUIET).world_size == 1
 
@@ -197,7 +197,7 @@ def test_a_cluster_among_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_option_of_ddp_names_the_known() -> None:
-    with pytest.raises(MisconfigurationError, match="DDPStrategy argument='find_unused'.*'find_unused_parameters'"):
+    with pytest.raises(MisconfigurationError, match=r"DDPStrategy argument='find_unused'.*'find_unused_parameters'"):
         DDPStrategy(find_unused=True)
 
 
@@ -209,7 +209,7 @@ def test_layers_to_wrap() -> None:
     assert layers_to_wrap(module, 20) == [inner, outer]
     assert layers_to_wrap(module, 26) == []
     for policy in (0, "Linear", [nn.Linear(1, 1)]):
-        with pytest.raises(MisconfigurationError, match="auto_wrap_policy"):
+        with pytest.raises(MisconfigurationError, match=r"auto_wrap_policy"):
             FSDPStrategy(auto_wrap_policy=policy)  # type: ignore[arg-type]  # on purpose
 
 
@@ -230,7 +230,7 @@ def test_a_tpu_through_torch_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_xla", stand)
     L.Trainer(**{**QUIET, "accelerator": "tpu"}, max_epochs=1).fit(module, loader(8))
     assert synced == [0, 1]
-    with pytest.raises(MisconfigurationError, match="accelerator='tpu' .* devices=1"):
+    with pytest.raises(MisconfigurationError, match=r"accelerator='tpu' .* devices=1"):
         L.Trainer(**{**QUIET, "accelerator": "tpu"}, devices=2)
 
 

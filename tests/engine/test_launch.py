@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 
 SCRIPT = """
-import os, sys, time
+import os
+import sys
+import time
 import leyden as L
 from engine.programs import QUIET, Regression, loader, weights
 
@@ -40,8 +42,8 @@ trainer = L.Trainer(max_epochs=2, devices=2, **QUIET)
 module = Module()
 trainer.fit(module, loader(16, 2))
 tested = trainer.test(module, loader(7, 2, shuffle=False), verbose=False)
-print("rank", trainer.global_rank, "of", trainer.world_size, float(sum(w.sum() for w in weights(module).values())), tested,
-    flush=True)
+total = float(sum(value.sum() for value in weights(module).values()))
+print("rank", trainer.global_rank, "of", trainer.world_size, total, tested, flush=True)
 alone = L.Trainer(devices=1, **QUIET)
 print("alone", alone.world_size, alone.test(module, loader(7, 2, shuffle=False), verbose=False), flush=True)
 """

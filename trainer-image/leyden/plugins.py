@@ -9,7 +9,24 @@ import torch
 
 from leyden.environments import ClusterEnvironment, is_cluster_environment
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.precision import Precision
+from leyden.precision import CPU, Precision
+
+__all__ = ["ClusterEnvironment", "DoublePrecision", "HalfPrecision", "MixedPrecision", "Plugins", "Precision"]
+
+
+class MixedPrecision(Precision):
+    """``16-mixed`` or ``bf16-mixed``, as Lightning's users give it."""
+
+
+class HalfPrecision(Precision):
+    """``16-true`` or ``bf16-true``."""
+
+
+class DoublePrecision(Precision):
+    """``64-true``."""
+
+    def __init__(self, given: object = "64-true", device: torch.device | str = CPU):
+        super().__init__(given, device)
 
 
 @dataclass(frozen=True)

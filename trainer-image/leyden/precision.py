@@ -37,15 +37,15 @@ class Precision:
     """How the steps compute. ``-true`` is the type of everything; with ``-mixed`` parameters, gradients and optimizer
     states stay in float32 while the steps run under autocast, in float16 with a gradient scaler."""
 
-    def __init__(self, given: object, device: torch.device = CPU):
+    def __init__(self, given: object, device: torch.device | str = CPU):
         name = ALIASES.get(given, given) if isinstance(given, (str, int, type(None))) else given
         if name not in TYPES:
             raise one_of("precision", given, TYPES)
         self.name = str(name)
-        self.device = device
+        self.device = torch.device(device)
         self.dtype = TYPES[self.name]
         self.mixed = self.name.endswith("-mixed")
-        self.scaler = torch.amp.GradScaler(device.type) if self.name == "16-mixed" else None
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.name == "16-mixed" else None
 
     def on(self, device: torch.device) -> Precision:
         """The same for another device."""

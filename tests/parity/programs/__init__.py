@@ -2,7 +2,17 @@
 
 from importlib import import_module
 
-THEMES = ("callbacks", "checkpoints", "data", "evaluation", "flags", "logging", "optimization", "training")
+THEMES = (
+    "callbacks",
+    "checkpoints",
+    "data",
+    "distributed",
+    "evaluation",
+    "flags",
+    "logging",
+    "optimization",
+    "training",
+)
 
 
 def load() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from leyden import rng
 from leyden.errors import bad_value, one_of
 from leyden.launch import failing
 from leyden.logs import Contribution, merge
@@ -63,6 +64,7 @@ class DistributedStrategy(Strategy):
             group = dist.new_group(backend="gloo", timeout=self._timeout)
             assert isinstance(group, dist.ProcessGroup), "every rank is in it"
             self.control = group
+        rng.seed_again()  # ranks that came here by different ways go on alike
 
     def synchronize_batchnorm(self, wanted: bool) -> None:
         if wanted and self.device.type == "cpu":
