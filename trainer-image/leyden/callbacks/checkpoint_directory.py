@@ -15,7 +15,9 @@ import torch
 from leyden.callbacks.base import Callback
 from leyden.checkpoint import signature, store
 from leyden.checkpoint.capture import capture
-from leyden.errors import CheckpointStorage, MisconfigurationError, Superseded
+from leyden.checkpoint.places import Place, place
+from leyden.checkpoint.saving import Saving
+from leyden.errors import CheckpointStorage, MisconfigurationError
 from leyden_contract import environment
 
 if TYPE_CHECKING:
@@ -30,7 +32,12 @@ class CheckpointDirectory(Callback):
     """Commit a checkpoint directory every so often, keep the newest and the best, and resume from the newest.
 
     At most one of ``every_n_epochs``, ``every_n_steps`` and ``every_minutes``; default: each epoch. ``keep_best``
-    counts only with ``monitor``. ``resume="never"`` starts afresh.
+    counts only with ``monitor``. ``resume="never"`` starts afresh. ``directory`` may be a URL of any file system that
+    fsspec knows, like ``s3://bucket/run``.
+
+    Saves are ``asynchronous``: training waits for a copy in host memory, and a thread writes it. Nobody reads a
+    checkpoint before its manifest is there, so nobody can tell, and a run waits for its last one. A save that fails
+    is a warning, and training goes on; where the last one fails, the run ends with ``CheckpointStorage``.
     """
 
     watches_metrics = True
@@ -46,8 +53,9 @@ class CheckpointDirectory(Callback):
         monitor: str | None = None,
         mode: Literal["min", "max"] = "min",
         resume: Literal["auto", "never"] = "auto",
+        asynchronous: bool = True,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory = place(directory)
         self._arguments: dict[str, Any] = {
             "directory": str(directory),
             "every": {"epochs": every_n_epochs, "steps": every_n_steps, "minutes": every_minutes},
@@ -56,6 +64,9 @@ class CheckpointDirectory(Callback):
             "resume": {"mode": resume},
         }
         self._plan: CheckpointPlan | None = None
+        self._saving = Saving(asynchronous)
+        self._signature: list[Signature | None] = []
+        """Of the module's ``forward``, once it is known."""
         self._skipped: tuple[str, ...] = ()
         self._ignored: frozenset[str] = frozenset()
         self._last_saved: tuple[int, int] | None = None
@@ -87,16 +98,17 @@ class CheckpointDirectory(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             self._next_time = time.monotonic() + 60 * (self.plan.every.minutes or 0)
+            self._signature = []
 
     # Resuming.
 
-    def find(self, trainer: Trainer) -> Path | None:
+    def find(self, trainer: Trainer) -> Place | None:
         """The checkpoint that this run starts from. Rank 0 decides for all."""
         answer: Any = self._find() if trainer.is_global_zero else None
         found, self._skipped = trainer.strategy.broadcast_object(answer)
         for reason in self._skipped:
             trainer.warn(f"checkpoint passed over: {reason}")
-        return Path(found) if found else None
+        return place(found) if found else None
 
     def _find(self) -> tuple[str | None, tuple[str, ...]]:
         plan = self.plan
@@ -108,7 +120,7 @@ class CheckpointDirectory(Callback):
         self._ignored |= own.damaged
         stored, skipped = own.stored, own.skipped
         if stored is None and plan.resume.mode == "other" and plan.resume.directory:
-            other = store.choose(Path(plan.resume.directory), plan.resume.step)
+            other = store.choose(place(plan.resume.directory), plan.resume.step)
             stored, skipped = other.stored, skipped + other.skipped
             if stored is None:
                 why = "; ".join(other.skipped) or "empty"
@@ -143,50 +155,58 @@ class CheckpointDirectory(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last state is always kept."""
+        self.commit(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._saving.abandon(trainer)
+
+    def commit(self, trainer: Trainer) -> bool:
+        """Save, and wait until it is durable. A collective call. Raises ``CheckpointStorage`` where it cannot be."""
+        self._saving.settle(trainer)
         self.save(trainer)
+        self._saving.finish(trainer)
+        return True
 
     def save(self, trainer: Trainer) -> None:
-        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call."""
+        """Save the run as it stands, unless the last checkpoint is of this very place. A collective call."""
         mark = _mark(trainer)
-        if mark == self._last_saved:
+        if mark == self._last_saved and self._saving.problem is None:
             return
         contents = capture(trainer)
-        module, asks = trainer.lightning_module, trainer.is_global_zero or trainer.strategy.forward_is_collective
-        traced = signature.trace(module, trainer.forward_inputs) if asks else None
-        outcome: Any = None
-        if trainer.is_global_zero:
-            try:
-                self._commit(trainer, contents, traced)
-            except (CheckpointStorage, Superseded) as error:
-                outcome = error
-        if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
-            raise problem
+        asks = trainer.is_global_zero or trainer.strategy.forward_is_collective
+        facts = self._facts(trainer, contents) if asks else {}
+        files = {store.WEIGHTS: contents.pop("state_dict"), store.STATE: contents}
+        self._saving.save(trainer, files, lambda staged: self._write(trainer, staged, facts))
         self._last_saved = mark
         trainer.tick()
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
-    def _commit(self, trainer: Trainer, contents: dict[str, Any], traced: Signature | None) -> None:
-        if attempt := _job_attempt():
-            store.must_write(self.directory, attempt)
+    def _facts(self, trainer: Trainer, contents: dict[str, Any]) -> dict[str, Any]:
+        """What the manifest says of the run as it stands."""
         module = trainer.lightning_module
+        if not self._signature:
+            self._signature = [signature.trace(module, trainer.forward_inputs)]
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        weights = contents.pop("state_dict")
-        store.write(
-            self.directory,
-            {store.WEIGHTS: weights, store.STATE: contents},
-            {
-                "step": trainer.run_state.global_step,
-                "epoch": trainer.run_state.epoch,
-                "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
-                "module": signature.import_path(type(module)),
-                "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
-                "signature": traced,
-                "torch_version": torch.__version__,
-                "world_size": trainer.world_size,
-            },
-        )
-        self._prune()
+        return {
+            "step": trainer.run_state.global_step,
+            "epoch": trainer.run_state.epoch,
+            "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
+            "module": signature.import_path(type(module)),
+            "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
+            "signature": self._signature[0],
+            "torch_version": torch.__version__,
+            "world_size": trainer.world_size,
+        }
+
+    def _write(self, trainer: Trainer, files: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Rank 0 only, behind the training's back. The agent learns what is there afterwards, and what failed."""
+        try:
+            store.write(self.directory, files, facts, _job_attempt())
+            self._prune()
+        except CheckpointStorage as error:
+            trainer.report_checkpoints(self.checkpoints(str(error)))
+            raise
         trainer.report_checkpoints(self.checkpoints())
 
     def _ranked(self, kept: list[store.Stored]) -> list[store.Stored]:
@@ -199,8 +219,8 @@ class CheckpointDirectory(Callback):
         for stored in store.surplus(kept, self.plan.keep.last, best):
             store.remove(stored)
 
-    def checkpoints(self) -> Checkpoints:
-        """What is on disk now, as the job's status shows it."""
+    def checkpoints(self, problem: str = "") -> Checkpoints:
+        """What is on disk now, as the job's status shows it. ``problem``: why there is nothing newer."""
         from leyden_contract.wire import Checkpoints
 
         kept = store.complete(self.directory, self._ignored)
@@ -209,7 +229,7 @@ class CheckpointDirectory(Callback):
             latest=_wire(kept[0]) if kept else None,
             best=_wire(ranked[0]) if ranked else None,
             kept=tuple(_wire(stored) for stored in kept[:32]),
-            skipped=self._skipped,
+            skipped=(*self._skipped, problem) if problem else self._skipped,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden import optim, rng
-from leyden.checkpoint import arguments
+from leyden.checkpoint import arguments, progress
 from leyden.logs import merge_states
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
         "state_dict": trainer.strategy.model_state(module),
-        "loops": {"fit_loop": state.state_dict()},
-        "leyden": {"arguments": arguments.of_module(module), "world_size": trainer.world_size},
+        "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization),
+        "leyden": {
+            "run": state.state_dict(),
+            "arguments": arguments.of_module(module),
+            "world_size": trainer.world_size,
+        },
     }
     if module.hparams:
         checkpoint["hparams_name"] = "kwargs"
@@ -83,9 +87,9 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     optim.load_state_dicts(trainer.strategy, checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
     if (scaler := trainer.precision_plugin.scaler) is not None and "MixedPrecision" in checkpoint:
         scaler.load_state_dict(checkpoint["MixedPrecision"])
-    trainer.run_state.load_state_dict(checkpoint["loops"]["fit_loop"])
-    trainer.epoch_closed = trainer.run_state.epoch_done
     kept = checkpoint.get("leyden", {})
+    trainer.run_state.load_state_dict(kept.get("run") or progress.from_loops(checkpoint).state_dict())
+    trainer.epoch_closed = trainer.run_state.epoch_done
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
+from leyden.checkpoint.weights import load_weights
 from leyden.environments import World
 from leyden.errors import bad_value
 
@@ -87,9 +88,9 @@ class Strategy:
         """The module's state with whole tensors. A collective call; rank 0's answer is the one that counts."""
         return module.state_dict()
 
-    def load_model_state(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
-        """Take back :meth:`model_state`."""
-        module.load_state_dict(state, strict=strict)
+    def load_model_state(self, module: nn.Module, state: dict[str, Any], strict: bool) -> None:
+        """Take back :meth:`model_state`. Raises ``CheckpointMismatch``."""
+        load_weights(module, state, strict)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The optimizer's state with whole tensors. A collective call, as :meth:`model_state`."""

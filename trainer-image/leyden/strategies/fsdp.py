@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -85,12 +86,15 @@ class FSDPStrategy(DistributedStrategy):
         return _without_sync(self._module)
 
     def model_state(self, module: nn.Module) -> dict[str, Any]:
-        whole: dict[str, Any] = _whole(module.state_dict())
-        return whole
+        state = module.state_dict()
+        state.update(_whole(dict(state)))  # it keeps what it says beside its tensors
+        return state
 
-    def load_model_state(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
-        mine = module.state_dict()
-        module.load_state_dict({name: _shard_like(mine.get(name), value) for name, value in state.items()}, strict)
+    def load_model_state(self, module: nn.Module, state: dict[str, Any], strict: bool) -> None:
+        mine, shards = module.state_dict(), copy.copy(state)
+        for name, value in state.items():
+            shards[name] = _shard_like(mine.get(name), value)
+        super().load_model_state(module, shards, strict)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         whole: dict[str, Any] = _whole(optimizer.state_dict())
