@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import threading
@@ -220,27 +221,25 @@ class Deep(Regression):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
 
 
-def sharded() -> FSDPStrategy:
-    return FSDPStrategy(auto_wrap_policy={nn.Linear})
-
-
 def train_deep(
-    count: int, batch_size: int, shards: bool, folder: str = "", resume: str = "", epochs: int = 2, **options: Any
+    count: int, batch_size: int, shards: str, folder: str = "", resume: str = "", epochs: int = 2, **options: Any
 ) -> dict[str, Any]:
-    """Train :class:`Deep` and give whole weights; saves a file and a checkpoint directory in ``folder``."""
-    torch.manual_seed(3)
+    """Train :class:`Deep` and give whole weights; saves a file and a checkpoint directory in ``folder``.
+
+    ``shards``: the kind of state in checkpoint directories, for FSDP; empty: without FSDP.
+    """
+    strategy: Any = FSDPStrategy({nn.Linear}, state_dict_type=shards) if shards else "auto"
+    torch.manual_seed(3 + int(os.environ.get("RANK", "0")))
     module = Deep()
     callbacks = [CheckpointDirectory(f"{folder}/steps", every_n_epochs=1)] if folder else []
     settings = {**QUIET, "enable_checkpointing": None if folder else False}
-    trainer = L.Trainer(
-        max_epochs=epochs, callbacks=callbacks, strategy=sharded() if shards else "auto", **settings, **options
-    )
+    trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, strategy=strategy, **settings, **options)
     data = loader(count, batch_size, shuffle=False)
     trainer.fit(module, data, loader(6, batch_size), ckpt_path=resume or None)
     if folder:
         trainer.save_checkpoint(f"{folder}/one.ckpt")
     held = sum(getattr(parameter, "_local_tensor", parameter).numel() for parameter in module.parameters())
-    whole = trainer.strategy.model_state(module)
+    whole = trainer.strategy.whole(module.state_dict())
     tested = trainer.test(module, loader(7, batch_size, shuffle=False), verbose=False)
     return {"weights": {name: value.clone() for name, value in whole.items()}, "held": held, "tested": tested}
 

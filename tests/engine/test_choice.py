@@ -201,6 +201,16 @@ def test_an_unknown_option_of_ddp_names_the_known() -> None:
         DDPStrategy(find_unused=True)
 
 
+def test_batch_norm_is_synchronised() -> None:
+    strategy = DDPStrategy()
+    strategy.device = torch.device("cuda")
+    strategy.synchronize_batchnorm(True)
+    strategy.device = torch.device("cpu")
+    module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2)))
+    strategy.place(module)
+    assert [type(layer).__name__ for layer in module.modules() if "Norm" in type(layer).__name__] == ["SyncBatchNorm"]
+
+
 def test_layers_to_wrap() -> None:
     inner, outer, head = nn.Linear(4, 4), nn.Linear(4, 5), nn.Linear(5, 1)
     block = nn.Sequential(inner, nn.ReLU())

@@ -206,10 +206,10 @@ class NoOptimizer(Optimizer):
         pass
 
 
-def state_dicts(strategy: Strategy, optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]) -> dict[str, Any]:
+def state_dicts(optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]) -> dict[str, Any]:
     """Their part of a checkpoint, under Lightning's keys."""
     return {
-        "optimizer_states": [strategy.optimizer_state(optimizer) for optimizer in optimizers],
+        "optimizer_states": [optimizer.state_dict() for optimizer in optimizers],
         "lr_schedulers": [config.scheduler.state_dict() for config in schedulers],
     }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from leyden.callbacks.base import Callback
-from leyden.checkpoint import signature, store
+from leyden.checkpoint import shards, signature, store
 from leyden.checkpoint.capture import capture
 from leyden.checkpoint.places import Place, place
 from leyden.checkpoint.saving import Saving
@@ -172,11 +172,17 @@ class CheckpointDirectory(Callback):
         mark = _mark(trainer)
         if mark == self._last_saved and self._saving.problem is None:
             return
-        contents = capture(trainer)
+        sharded = trainer.strategy.shards_checkpoints
+        contents = capture(trainer, whole=not sharded)
         asks = trainer.is_global_zero or trainer.strategy.forward_is_collective
         facts = self._facts(trainer, contents) if asks else {}
         files = {store.WEIGHTS: contents.pop("state_dict"), store.STATE: contents}
-        self._saving.save(trainer, files, lambda staged: self._write(trainer, staged, facts))
+        parts = shards.Parts()
+        if sharded:
+            self._saving.settle(trainer)
+            files, mine = shards.split(files)
+            parts = shards.write(trainer.strategy, self.directory, _job_attempt(), trainer.global_step, mine)
+        self._saving.save(trainer, files, lambda staged: self._write(trainer, staged, facts, parts))
         self._last_saved = mark
         trainer.tick()
         if self.plan.every.minutes is not None:
@@ -199,10 +205,12 @@ class CheckpointDirectory(Callback):
             "world_size": trainer.world_size,
         }
 
-    def _write(self, trainer: Trainer, files: dict[str, Any], facts: dict[str, Any]) -> None:
+    def _write(self, trainer: Trainer, files: dict[str, Any], facts: dict[str, Any], parts: shards.Parts) -> None:
         """Rank 0 only, behind the training's back. The agent learns what is there afterwards, and what failed."""
         try:
-            store.write(self.directory, files, facts, _job_attempt())
+            if parts.problem is not None:
+                raise parts.problem
+            store.write(self.directory, files, facts, _job_attempt(), parts.draft, parts.files)
             self._prune()
         except CheckpointStorage as error:
             trainer.report_checkpoints(self.checkpoints(str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,14 +18,18 @@ LIGHTNING_VERSION = "2.6.6"
 """The release whose checkpoint keys are used."""
 
 
-def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
-    """The contents of a checkpoint. A collective call: every rank adds its generators and running sums."""
+def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) -> dict[str, Any]:
+    """The contents of a checkpoint. A collective call: every rank adds its generators and running sums.
+
+    ``whole``: tensors of which this rank holds a shard are gathered on rank 0.
+    """
+    gathered: Callable[[Any], Any] = trainer.strategy.whole if whole else lambda state: state
     module, state = trainer.lightning_module, trainer.run_state
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
-        "state_dict": trainer.strategy.model_state(module),
+        "state_dict": gathered(module.state_dict()),
         "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization),
         "leyden": {
             "run": state.state_dict(),
@@ -39,7 +44,7 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
-        checkpoint.update(optim.state_dicts(trainer.strategy, trainer.optimizers, trainer.lr_scheduler_configs))
+        checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:

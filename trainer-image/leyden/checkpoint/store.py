@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.pt"
 STATE = "state.pt"
+SHARD = "shard-"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 WRITERS = ".writers"
 UNFINISHED = ".tmp-"
 REPLACED = ".old-"
@@ -66,22 +69,35 @@ class Draft:
     """Where its files go."""
 
 
-def write(root: Place, contents: Mapping[str, Content], facts: dict[str, Any], run: str = "") -> Stored:
+def write(
+    root: Place,
+    contents: Mapping[str, Content],
+    facts: dict[str, Any],
+    run: str = "",
+    draft: Draft | None = None,
+    there: Mapping[str, FileEntry] = NOTHING,
+) -> Stored:
     """Write a checkpoint: ``contents`` by file name (see ``Content``), ``facts`` for the manifest (all but ``files``).
 
+    ``draft`` is one that others have begun, and ``there`` the files that they have added to it.
     A checkpoint of the same step is replaced. Raises ``CheckpointStorage``, and then leaves what was there as it was;
     ``Superseded`` where another than ``run`` writes here now.
     """
     must_write(root, run)
-    draft = begin(root, facts["step"])
+    draft = draft or begin(root, facts["step"])
     try:
-        files = add(draft, contents)
+        files = {**there, **add(draft, contents)}
         must_write(root, run)
         return commit(draft, files, facts)
     except (CheckpointStorage, Superseded):
-        if isinstance(draft.place, Path):
-            shutil.rmtree(draft.place, ignore_errors=True)
+        abandon(draft)
         raise
+
+
+def abandon(draft: Draft) -> None:
+    """Leave nothing of a draft. On an object store its files go with the next checkpoint of the step."""
+    if isinstance(draft.place, Path):
+        shutil.rmtree(draft.place, ignore_errors=True)
 
 
 def begin(root: Place, step: int) -> Draft:
@@ -228,7 +244,21 @@ def verify(stored: Stored) -> None:
 def read(path: Place, map_location: Any = None) -> dict[str, Any]:
     """A checkpoint directory as one dict, under Lightning's keys. Only plain values and tensors are read."""
     stored = inspect(path)
-    return {"state_dict": _load(stored, WEIGHTS, map_location), **_load(stored, STATE, map_location)}
+    contents = {"state_dict": _load(stored, WEIGHTS, map_location), **_load(stored, STATE, map_location)}
+    ranks = sum(entry.rsplit("/", 1)[-1].startswith(SHARD) for entry in stored.manifest.files)
+    if not ranks:
+        return contents
+    from leyden.checkpoint.shards import join
+
+    whole: dict[str, Any] = join(
+        contents, [_load(stored, shard_name(rank, ranks), map_location) for rank in range(ranks)]
+    )
+    return whole
+
+
+def shard_name(rank: int, ranks: int) -> str:
+    """The file of a rank's shards."""
+    return f"{SHARD}{rank:05d}-of-{ranks:05d}.pt"
 
 
 def _load(stored: Stored, name: str, map_location: Any) -> dict[str, Any]:

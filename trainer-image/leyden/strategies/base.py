@@ -25,6 +25,9 @@ class Strategy:
     precisions: tuple[str, ...] | None = None
     """Those that it can keep; ``None``: all."""
 
+    shards_checkpoints = False
+    """Whether each rank writes its own part of a checkpoint directory."""
+
     forward_is_collective = False
     """Whether all ranks must call ``forward`` equally often, evaluating or not."""
 
@@ -82,22 +85,18 @@ class Strategy:
     def before_manual_backward(self, loss: Tensor) -> None:
         """Prepare for a ``backward`` that is not the only one of its step."""
 
-    # A checkpoint holds whole tensors, whatever the ranks hold.
+    # A checkpoint gives whole tensors, whatever the ranks hold.
 
-    def model_state(self, module: nn.Module) -> dict[str, Any]:
-        """The module's state with whole tensors. A collective call; rank 0's answer is the one that counts."""
-        return module.state_dict()
+    def whole(self, state: Any) -> Any:
+        """State with whole tensors on the CPU, where it is sharded. A collective call, for rank 0 alone."""
+        return state
 
     def load_model_state(self, module: nn.Module, state: dict[str, Any], strict: bool) -> None:
-        """Take back :meth:`model_state`. Raises ``CheckpointMismatch``."""
+        """Whole tensors into the module. Raises ``CheckpointMismatch``."""
         load_weights(module, state, strict)
 
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The optimizer's state with whole tensors. A collective call, as :meth:`model_state`."""
-        return optimizer.state_dict()
-
     def load_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Take back :meth:`optimizer_state`."""
+        """Whole tensors into the optimizer."""
         optimizer.load_state_dict(state)
 
     # Between ranks.

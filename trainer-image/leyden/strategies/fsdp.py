@@ -15,10 +15,11 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
-from leyden.errors import bad_value
+from leyden.errors import bad_value, one_of
 from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, accepted
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+STATE_DICT_TYPES = ("full", "sharded")
 WRAP_FROM = 1_000_000
 """Parameters from which on a layer is a shard of its own by default."""
 
@@ -27,9 +28,12 @@ class FSDPStrategy(DistributedStrategy):
     """One process per device, each with a shard of the module, by torch's ``fully_shard``.
 
     ``auto_wrap_policy`` says which layers are gathered and freed on their own: a collection of their classes, or the
-    number of parameters from which on; what is left belongs to the module as a whole. ``options`` go to
-    ``fully_shard``, as ``mp_policy``, ``offload_policy`` or ``reshard_after_forward``. With mixed precision parameters
-    and what is sent stay in float32 unless an ``mp_policy`` says otherwise.
+    number of parameters from which on; what is left belongs to the module as a whole. With
+    ``state_dict_type="sharded"`` each rank writes its own part of a checkpoint directory, which all ranks must see;
+    ``"full"`` gathers on rank 0, as single files always do. Both resume at any world size, with any strategy.
+
+    ``options`` go to ``fully_shard``, as ``mp_policy``, ``offload_policy`` or ``reshard_after_forward``. With mixed
+    precision parameters and what is sent stay in float32 unless an ``mp_policy`` says otherwise.
     """
 
     precisions = ("64-true", "32-true", "bf16-mixed", "bf16-true", "16-true")
@@ -38,6 +42,7 @@ class FSDPStrategy(DistributedStrategy):
     def __init__(
         self,
         auto_wrap_policy: Collection[type[nn.Module]] | int = WRAP_FROM,
+        state_dict_type: str = "full",
         process_group_backend: str | None = None,
         timeout: timedelta | None = TIMEOUT,
         **options: Any,
@@ -46,6 +51,9 @@ class FSDPStrategy(DistributedStrategy):
 
         super().__init__(process_group_backend, timeout)
         _check_policy(auto_wrap_policy)
+        if state_dict_type not in STATE_DICT_TYPES:
+            raise one_of("state_dict_type", state_dict_type, STATE_DICT_TYPES)
+        self.shards_checkpoints = state_dict_type == "sharded"
         self.auto_wrap_policy = auto_wrap_policy
         self._options = accepted(options, fully_shard, "FSDPStrategy")
         self._module: Any = None
@@ -85,20 +93,17 @@ class FSDPStrategy(DistributedStrategy):
     def no_sync(self) -> AbstractContextManager[None]:
         return _without_sync(self._module)
 
-    def model_state(self, module: nn.Module) -> dict[str, Any]:
-        state = module.state_dict()
-        state.update(_whole(dict(state)))  # it keeps what it says beside its tensors
-        return state
+    def whole(self, state: Any) -> Any:
+        gathered = _whole(state)
+        if hasattr(state, "_metadata"):  # what a module's state says beside its tensors
+            gathered._metadata = state._metadata
+        return gathered
 
     def load_model_state(self, module: nn.Module, state: dict[str, Any], strict: bool) -> None:
         mine, shards = module.state_dict(), copy.copy(state)
         for name, value in state.items():
             shards[name] = _shard_like(mine.get(name), value)
         super().load_model_state(module, shards, strict)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        whole: dict[str, Any] = _whole(optimizer.state_dict())
-        return whole
 
     def load_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
