@@ -6,13 +6,16 @@ directory without one is not a checkpoint, whatever else it holds.
 
 import hashlib
 import re
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME = "manifest.json"
+PINNED_NAME = "pinned"
+"""A file of this name in a checkpoint's directory keeps the checkpoint: whatever it holds, retention passes over it."""
+
 STEP_DIRECTORY = re.compile(r"^step-(\d{12})$")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +63,17 @@ class Signature(Frozen):
     outputs: tuple[TensorSpec, ...]
 
 
+class Directory(Protocol):
+    """What a local path and a folder of an object store have in common."""
+
+    @property
+    def name(self) -> str: ...
+    def is_dir(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def iterdir(self) -> Iterable[Self]: ...
+    def __truediv__(self, name: str) -> Self: ...
+
+
 class Manifest(Frozen):
     """``manifest.json``: everything that a reader must know before it opens another file."""
 
@@ -70,7 +84,7 @@ class Manifest(Frozen):
     module: str = Field(description="import path of the LightningModule, `package.module:Class`")
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="JSON values for the module's __init__")
     signature: Signature | None = None
-    files: dict[str, FileEntry]
+    files: dict[str, FileEntry] = Field(description="by name; in an object store, with a folder of their own before it")
     exports: dict[ExportFormat, str] = Field(default_factory=dict, description="which of the files is which export")
     torch_version: str
     world_size: int = Field(default=1, ge=1)
@@ -99,7 +113,7 @@ def digest_of(manifest: bytes) -> str:
     return "sha256:" + hashlib.sha256(manifest).hexdigest()
 
 
-def complete_steps(directory: Path) -> list[int]:
+def complete_steps(directory: Directory) -> list[int]:
     """Steps with a manifest in ``directory``, newest first. A directory that does not exist holds none."""
     if not directory.is_dir():
         return []

@@ -1,5 +1,6 @@
 """From a path to a ``forward`` that is ready to answer: choose, verify, and rebuild the module or read an export."""
 
+import io
 import logging
 import sys
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ def choose_format(asked: ModelFormat, there: Mapping[ExportFormat, str], trusted
 def _read(stored: store.Stored, chosen: ExportFormat) -> Forward:
     name = stored.manifest.exports[chosen]
     try:
-        return FORMATS[chosen].read(stored.path / name)
+        return FORMATS[chosen].read(io.BytesIO((stored.path / name).read_bytes()))
     except Exception as error:
         made = f"made by torch {stored.manifest.torch_version}, read by {torch.__version__}"
         raise CannotServe("ExportFailed", f"{name} ({made}): {type(error).__name__}: {error}") from error

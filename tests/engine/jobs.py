@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import threading
@@ -17,6 +18,7 @@ from engine.programs import QUIET, Adversaries, Regression, loader, weights
 from leyden.callbacks import CheckpointDirectory
 from leyden.errors import CheckpointStorage
 from leyden.metrics import Accuracy, Mean
+from leyden.strategies import FSDPStrategy
 
 
 class Killed(Exception):
@@ -167,6 +169,79 @@ def disagree() -> str:
 
     L.Trainer(max_epochs=1, **QUIET).fit(Failing(), loader(16, 2))
     return "finished"
+
+
+class LeavesOneOut(Regression):
+    """Has a layer that no loss depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Linear(2, 1)
+
+
+def train_with_an_idle_layer(strategy: str) -> int:
+    trainer = L.Trainer(max_epochs=1, strategy=strategy, **QUIET)
+    trainer.fit(LeavesOneOut(), loader(16, 2))
+    return trainer.global_step
+
+
+def fit_then_test(count: int, batch_size: int, seed_by_rank: bool) -> dict[str, Any]:
+    """A test after a fit in the same processes, whose weights differed before."""
+    strategy = L.Trainer(**QUIET).strategy
+    torch.manual_seed(3 + (strategy.global_rank if seed_by_rank else 0))
+
+    class Tested(Regression):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.first = weights(self) if self.global_step == 0 else self.first
+
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("mean", batch[2].double().mean())
+
+    module = Tested(dropout=0.0)
+    trainer = L.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(module, loader(16, batch_size))
+    (tested,) = trainer.test(module, loader(count, batch_size, shuffle=False), verbose=False)
+    return {"first": module.first, "last": weights(module), "mean": tested["mean"]}
+
+
+class Deep(Regression):
+    """Layers of their own shard, a parameter of no layer, and Adam's two states for each."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs) * self.scale.sum()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("mean", batch[2].double().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.02)
+
+
+def train_deep(
+    count: int, batch_size: int, shards: str, folder: str = "", resume: str = "", epochs: int = 2, **options: Any
+) -> dict[str, Any]:
+    """Train :class:`Deep` and give whole weights; saves a file and a checkpoint directory in ``folder``.
+
+    ``shards``: the kind of state in checkpoint directories, for FSDP; empty: without FSDP.
+    """
+    strategy: Any = FSDPStrategy({nn.Linear}, state_dict_type=shards) if shards else "auto"
+    torch.manual_seed(3 + int(os.environ.get("RANK", "0")))
+    module = Deep()
+    callbacks = [CheckpointDirectory(f"{folder}/steps", every_n_epochs=1)] if folder else []
+    settings = {**QUIET, "enable_checkpointing": None if folder else False}
+    trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, strategy=strategy, **settings, **options)
+    data = loader(count, batch_size, shuffle=False)
+    trainer.fit(module, data, loader(6, batch_size), ckpt_path=resume or None)
+    if folder:
+        trainer.save_checkpoint(f"{folder}/one.ckpt")
+    held = sum(getattr(parameter, "_local_tensor", parameter).numel() for parameter in module.parameters())
+    whole = trainer.strategy.whole(module.state_dict())
+    tested = trainer.test(module, loader(7, batch_size, shuffle=False), verbose=False)
+    return {"weights": {name: value.clone() for name, value in whole.items()}, "held": held, "tested": tested}
 
 
 def gather(offset: int) -> list[float]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine import jobs
+from engine.programs import same
 from engine.ranks import run_ranks, values
 from leyden.checkpoint import store
 from leyden_contract import exit_codes
@@ -27,6 +28,19 @@ def test_two_ranks_equal_one_process_on_the_same_global_batch(accumulate: int) -
 
 def _plainly(accumulate: int) -> dict[str, torch.Tensor]:
     return jobs.train_plainly(24, 4, accumulate_grad_batches=accumulate)
+
+
+def test_a_test_after_a_fit_with_weights_that_differed() -> None:
+    one, two = values(run_ranks(2, jobs.fit_then_test, 7, 2, True))
+    assert same(one["first"], two["first"]) and same(one["last"], two["last"])
+    assert one["mean"] == two["mean"] == 3.0
+
+
+def test_a_layer_without_gradients_is_named() -> None:
+    for ended in run_ranks(2, jobs.train_with_an_idle_layer, "ddp"):
+        assert "does not depend on idle.weight, idle.bias: let all" in ended.error
+        assert "strategy='ddp_find_unused_parameters_true'" in ended.error
+    assert values(run_ranks(2, jobs.train_with_an_idle_layer, "ddp_find_unused_parameters_true")) == [4, 4]
 
 
 def test_manual_optimization_averages_each_backward() -> None:

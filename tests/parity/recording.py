@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 STAGES = ("train", "validation", "test", "predict")
 HOOKS = (
@@ -50,6 +51,8 @@ WHERE_OVERRIDDEN = (
 DATA_HOOKS = ("prepare_data", "setup", "teardown", "on_exception", "state_dict", "load_state_dict")
 
 PROGRAMS: dict[str, Callable[[Seen], None]] = {}
+DISTRIBUTED: dict[str, Callable[[Seen], None]] = {}
+"""Programs of two processes."""
 DIFFERENT: dict[str, str] = {}
 """Programs that Leyden runs otherwise than Lightning on purpose, with the reason."""
 
@@ -58,6 +61,12 @@ def program(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
     """Take a function into the corpus. It builds, trains and returns; what it did is read from what it was given."""
     assert function.__name__ not in PROGRAMS, function.__name__
     PROGRAMS[function.__name__] = function
+    return function
+
+
+def distributed(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
+    """:func:`program`, where two processes run it, each with a record of its own."""
+    DISTRIBUTED[function.__name__] = function
     return function
 
 
@@ -163,9 +172,11 @@ def capture(logged: list[tuple[int | None, dict[str, float]]]) -> Any:
         def version(self) -> int:
             return 0
 
+        @rank_zero_only
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
             logged.append((step, {name: float(value) for name, value in metrics.items()}))
 
+        @rank_zero_only
         def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
             logged.append((None, {f"hparams/{name}": 0.0 for name in dict(params)}))
 

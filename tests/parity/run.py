@@ -1,5 +1,7 @@
 """Runs the corpus with one library: ``python run.py lightning|leyden PEERS OUTPUT [PROGRAM...]``.
 
+With a launcher's variables in the environment, the programs of two processes.
+
 ``PEERS`` is the folder with Lightning and torchmetrics (``python3 -m leyden_images peers``).
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -20,12 +23,12 @@ def run_all(names: list[str]) -> dict[str, Any]:
     import torch
 
     from parity import programs
-    from parity.recording import PROGRAMS, Seen
+    from parity.recording import DISTRIBUTED, PROGRAMS, Seen
 
     programs.load()
     torch.set_num_threads(1)
     found = {}
-    for name, function in PROGRAMS.items():
+    for name, function in (DISTRIBUTED if "RANK" in os.environ else PROGRAMS).items():
         if names and name not in names:
             continue
         random.seed(7)

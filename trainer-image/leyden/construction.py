@@ -8,6 +8,7 @@ from typing import Any
 
 from leyden.callbacks import Callback, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
 from leyden.callbacks.timer import Timer
+from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.loggers import CSVLogger, Logger
 from leyden.settings import seconds
@@ -58,12 +59,12 @@ def in_order(callbacks: list[Callback]) -> list[Callback]:
     return sorted(callbacks, key=lambda callback: isinstance(callback, saving))
 
 
-def choose_loggers(given: Any, root: Path, in_job: bool, fast: bool) -> list[Logger]:
+def choose_loggers(given: Any, root: Place, in_job: bool, fast: bool) -> list[Logger]:
     """The run's loggers; the default is a CSV file, and none in a job, whose metrics go to its status."""
     if fast or given is False or (given is None and in_job):
         return []
     if given in (None, True):
-        return [CSVLogger(root)]
+        return [CSVLogger(root if isinstance(root, Path) else Path.cwd())]
     loggers = [given] if isinstance(given, Logger) else list(given)
     for logger in loggers:
         if not isinstance(logger, Logger):

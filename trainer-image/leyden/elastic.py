@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import signal
 import struct
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +66,35 @@ class Agreement:
         self._take(0)
 
 
+class StopSignal:
+    """SIGTERM as a flag while a ``with`` block runs, so that training ends between two steps and not within one.
+
+    Only Python's main thread may handle signals; elsewhere SIGTERM does what it did. A handler that was there is
+    called too. What nobody acted on when the block ends takes effect then.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        self.received = False
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+            if self.received and kind is None and not callable(before):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        if callable(self._before):
+            self._before(number, frame)
+
+
 class RankDirectory:
     """The directory that this rank shares with its agent."""
 
@@ -72,6 +104,8 @@ class RankDirectory:
         self._reports = reports
         self._next_progress = 0.0
         self._since: tuple[float, int] | None = None
+        self._one_at_a_time = threading.Lock()
+        """Progress is written by the training's thread, checkpoints by the one that saves."""
         file = os.open(path / "step", os.O_RDWR | os.O_CREAT)
         try:
             os.ftruncate(file, STEP.size)
@@ -126,5 +160,5 @@ class RankDirectory:
             self._write(CheckpointEvent(checkpoints=checkpoints))
 
     def _write(self, event: ProgressEvent | CheckpointEvent) -> None:
-        with (self.path / "events.jsonl").open("a") as file:
+        with self._one_at_a_time, (self.path / "events.jsonl").open("a") as file:
             file.write(event.model_dump_json() + "\n")

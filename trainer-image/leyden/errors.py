@@ -49,6 +49,14 @@ class ExportFailed(MisconfigurationError):
     """``forward`` cannot be exported, or the export answers otherwise than the module."""
 
 
+class CheckpointMismatch(MisconfigurationError, RuntimeError):
+    """A checkpoint holds the weights of another module; torch raises a ``RuntimeError`` there."""
+
+
+class SIGTERMException(SystemExit):
+    """Ends a run that was asked to stop, between two steps; ``on_exception`` hooks see it. Its code is 75."""
+
+
 def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
     """The error for an argument with a value that is not allowed."""
     return MisconfigurationError(f"{field}={given!r} is not allowed: it must be {allowed}")

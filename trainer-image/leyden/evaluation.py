@@ -202,9 +202,9 @@ def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
         getattr(trainer.hooks, to_eval)()
     else:
         module.eval()
-    without_gradients = (
-        torch.inference_mode if trainer.settings.inference_mode and not trainer.fitting else torch.no_grad
-    )
+    # Tensors made in inference mode could not be trained on later, and gathered parameters are kept.
+    inference = trainer.settings.inference_mode and not trainer.fitting and not trainer.strategy.forward_is_collective
+    without_gradients = torch.inference_mode if inference else torch.no_grad
     try:
         with without_gradients():
             yield

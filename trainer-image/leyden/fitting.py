@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from leyden import optim, rng
 from leyden.checkpoint import capture, loading, signature
+from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import overrides
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
 
-def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | None) -> None:
+def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | None) -> None:
     """Train the trainer's module; everything is connected and set up."""
     module, hooks = trainer.lightning_module, trainer.hooks
     trainer.open_rank_directory()
@@ -49,7 +49,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
     watching = _watch_forward(trainer)
     try:
-        with torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
+        with trainer.stop_signal, torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
             loop.run()
     finally:
         watching.remove()
@@ -70,7 +70,7 @@ def check_steps(trainer: Trainer) -> None:
         forbid_with_manual_optimization(trainer.settings)
 
 
-def _resume_from(trainer: Trainer, path: Path | None) -> dict[str, Any] | None:
+def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
     """The checkpoint to go on from: the one asked for, else the one that the plan finds."""
     keeper = trainer.checkpoint_directory
     if keeper is not None:
@@ -86,12 +86,12 @@ def _resume_from(trainer: Trainer, path: Path | None) -> dict[str, Any] | None:
     return checkpoint
 
 
-def load_weights(trainer: Trainer, path: Path) -> None:
+def load_checkpoint(trainer: Trainer, path: Place) -> None:
     """A checkpoint's weights into the trainer's module."""
     module = trainer.lightning_module
     checkpoint = loading.read(path, map_location=trainer.strategy.device, owner=type(module))
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, checkpoint)
 

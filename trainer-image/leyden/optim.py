@@ -14,6 +14,7 @@ from leyden.errors import MisconfigurationError, bad_value, one_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
+    from leyden.strategies import Strategy
     from leyden.trainer import Trainer
 
 INTERVALS = ("epoch", "step")
@@ -216,19 +217,20 @@ def state_dicts(optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]
 
 
 def load_state_dicts(
-    checkpoint: Mapping[str, Any], optimizers: list[Optimizer], schedulers: list[LRSchedulerConfig]
+    strategy: Strategy,
+    checkpoint: Mapping[str, Any],
+    optimizers: list[Optimizer],
+    schedulers: list[LRSchedulerConfig],
 ) -> None:
     """Take back :func:`state_dicts`."""
-    pairs: tuple[tuple[str, list[Any]], ...] = (
-        ("optimizer_states", list(optimizers)),
-        ("lr_schedulers", [config.scheduler for config in schedulers]),
-    )
-    for key, owners in pairs:
-        states = checkpoint.get(key, [])
-        if len(states) != len(owners):
+    for key, owners in (("optimizer_states", optimizers), ("lr_schedulers", schedulers)):
+        count = len(checkpoint.get(key, []))
+        if count != len(owners):
             raise MisconfigurationError(
-                f"the checkpoint has {len(states)} {key} and configure_optimizers() gives {len(owners)}: "
+                f"the checkpoint has {count} {key} and configure_optimizers() gives {len(owners)}: "
                 "resume with the code that wrote it, or load only its weights with load_from_checkpoint()"
             )
-        for owner, state in zip(owners, states, strict=True):
-            owner.load_state_dict(state)
+    for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", []), strict=True):
+        strategy.load_optimizer_state(optimizer, state)
+    for config, state in zip(schedulers, checkpoint.get("lr_schedulers", []), strict=True):
+        config.scheduler.load_state_dict(state)

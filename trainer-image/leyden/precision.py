@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from leyden.errors import one_of
 
+CPU = torch.device("cpu")
 ALIASES: dict[object, str] = {
     None: "32-true",
     64: "64-true",
@@ -36,17 +37,19 @@ class Precision:
     """How the steps compute. ``-true`` is the type of everything; with ``-mixed`` parameters, gradients and optimizer
     states stay in float32 while the steps run under autocast, in float16 with a gradient scaler."""
 
-    def __init__(self, given: object, device: torch.device):
+    def __init__(self, given: object, device: torch.device | str = CPU):
         name = ALIASES.get(given, given) if isinstance(given, (str, int, type(None))) else given
         if name not in TYPES:
             raise one_of("precision", given, TYPES)
         self.name = str(name)
-        self.device = device
+        self.device = torch.device(device)
         self.dtype = TYPES[self.name]
         self.mixed = self.name.endswith("-mixed")
-        self.scaler: torch.amp.GradScaler | None = None
-        if self.name == "16-mixed":
-            self.scaler = torch.amp.GradScaler(device.type)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.name == "16-mixed" else None
+
+    def on(self, device: torch.device) -> Precision:
+        """The same for another device."""
+        return type(self)(self.name, device)
 
     @property
     def converts(self) -> bool:

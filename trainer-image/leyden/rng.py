@@ -39,6 +39,12 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     return chosen
 
 
+def seed_again() -> None:
+    """Put all generators to the seed of :func:`seed_everything`, if there was one."""
+    if SEED_VARIABLE in os.environ:
+        seed_everything(workers=os.environ.get("PL_SEED_WORKERS") == "1", verbose=False)
+
+
 def global_seed() -> int:
     """The seed that orders samples across ranks: that of :func:`seed_everything`, else 0."""
     return int(os.environ.get(SEED_VARIABLE, "0"))

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden import fitting
+from leyden.callbacks import ModelCheckpoint
+from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
+from leyden.checkpoint.places import Place, modified, place
+from leyden.compilation import unwrapped
 from leyden.construction import in_order
 from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
@@ -30,6 +34,7 @@ def running(
     trainer: Trainer, module: Any, datamodule: Any, stage: str, check: Callable[[Trainer], None]
 ) -> Iterator[None]:
     """One run of a stage; an exception passes through ``on_exception`` first. ``check`` refuses what cannot run."""
+    module = unwrapped(module)
     if not isinstance(module, LightningModule):
         raise bad_value("model", type(module).__qualname__, "a LightningModule")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
@@ -82,7 +87,7 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
     module.setup(stage)
     module.configure_model()
     trainer.precision_plugin.convert_module(module)
-    module.to(trainer.strategy.device)
+    trainer.strategy.place(module)
     trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)
 
 
@@ -154,7 +159,7 @@ def evaluation(
     with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
         if path is not None:
             trainer.ckpt_path = str(path)
-            fitting.load_weights(trainer, path)
+            fitting.load_checkpoint(trainer, path)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         trainer.evaluation_loops[stage.short] = loop
         if loop.loader is None:
@@ -162,14 +167,37 @@ def evaluation(
         yield loop
 
 
-def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Path | None:
+def fit_path(trainer: Trainer, given: str | Path | None) -> Place | None:
+    """:func:`checkpoint_path`; by default what an ``OnExceptionCheckpoint`` left, where no directory has a plan."""
+    left = any(isinstance(callback, OnExceptionCheckpoint) and callback.path.exists() for callback in trainer.callbacks)
+    broken = given is None and left and trainer.checkpoint_directory is None
+    return checkpoint_path(trainer, "last" if broken else given)
+
+
+def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Place | None:
     """``"best"`` and ``"last"`` as the callbacks know them; other paths as they are."""
-    if given not in ("best", "last"):
-        return Path(given) if given is not None else None
-    found = [getattr(callback, f"{given}_model_path") for callback in trainer.checkpoint_callbacks]
-    if given == "best":
-        found = found[:1]
-    path = next((path for path in found if path), None)
-    if path is None:
+    if given == "last":
+        found = _newest(trainer)
+        if found is None:  # so that a program may say it before its first run
+            trainer.warn('ckpt_path="last": there is no last checkpoint yet, so none is loaded')
+        return found
+    if given != "best":
+        return place(given) if given is not None else None
+    saver = trainer.checkpoint_callback
+    if saver is None or not saver.best_model_path:
         raise bad_value("ckpt_path", given, "a path here: no ModelCheckpoint has saved such a file")
-    return Path(path)
+    return place(saver.best_model_path)
+
+
+def _newest(trainer: Trainer) -> Place | None:
+    """The newest of what the callbacks that save have left, in this run or in earlier ones."""
+    found: list[Place] = []
+    for callback in trainer.callbacks:
+        if isinstance(callback, OnExceptionCheckpoint) and callback.path.exists():
+            found.append(callback.path)
+        elif isinstance(callback, ModelCheckpoint):
+            folder = callback.directory(trainer)
+            name, ending = callback.CHECKPOINT_NAME_LAST.split("{")[0], callback.FILE_EXTENSION
+            entries = folder.iterdir() if folder.is_dir() else ()
+            found += [entry for entry in entries if entry.name.startswith(name) and entry.name.endswith(ending)]
+    return max(found, key=modified, default=None)

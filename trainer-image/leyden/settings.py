@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from leyden.checkpoint.places import Place, place
 from leyden.errors import MisconfigurationError, bad_value, one_of
 from leyden.optim import CLIP_ALGORITHMS
 
@@ -63,7 +64,7 @@ class Settings:
     detect_anomaly: bool
     fast_dev_run: int
     overfit_batches: int | float
-    default_root_dir: Path
+    default_root_dir: Place
     reload_dataloaders_every_n_epochs: int
     barebones: bool
 
@@ -98,7 +99,7 @@ class Settings:
             values[name] = _count(name, default if values[name] is None else values[name], least)
         if fast:
             values["num_sanity_val_steps"] = 0
-        values["default_root_dir"] = Path(values["default_root_dir"] or Path.cwd())
+        values["default_root_dir"] = place(values["default_root_dir"] or Path.cwd())
         return cls(**values)
 
 

@@ -17,16 +17,18 @@ from torch.optim import Optimizer
 from leyden import fitting, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import planned_by_environment
+from leyden.checkpoint.places import place
 from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
+from leyden.errors import SIGTERMException
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
 from leyden.loggers import Logger
 from leyden.module import LightningModule
-from leyden.precision import Precision
+from leyden.plugins import Plugins
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
 from leyden.trainer_state import TrainerState
@@ -78,6 +80,8 @@ class Trainer(TrainerState):
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
         reload_dataloaders_every_n_epochs: int = 0,
+        sync_batchnorm: bool = False,
+        plugins: Any = None,
         benchmark: bool | None = None,
         profiler: Profiler | str | None = None,
         barebones: bool = False,
@@ -91,8 +95,11 @@ class Trainer(TrainerState):
             # A job's pod has no other place that can be written and outlives it.
             arguments["default_root_dir"] = planned.directory
         self.settings = Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
-        self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes)
-        self.precision_plugin = Precision(precision, self.strategy.device)
+        own = Plugins.of(plugins)
+        self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes, own.cluster)
+        self.strategy.synchronize_batchnorm(sync_batchnorm)
+        self.precision_plugin = own.choose_precision(precision, self.strategy.device)
+        self.strategy.check_precision(self.precision_plugin.name)
         _choose_algorithms(deterministic, benchmark)
         self.profiler = _profiler(profiler)
         fast = bool(self.settings.fast_dev_run)
@@ -118,7 +125,7 @@ class Trainer(TrainerState):
         ``ckpt_path`` resumes from a checkpoint: a directory, a ``.ckpt`` file, ``"last"`` or ``"best"``. Without it, a
         :class:`CheckpointDirectory` among the callbacks resumes by its own plan.
         """
-        path = running.checkpoint_path(self, ckpt_path)
+        path = running.fit_path(self, ckpt_path)
         self.reset_run()
         with running.running(self, model, datamodule, "fit", fitting.check_steps):
             fitting.fit(self, train_dataloaders, val_dataloaders, path)
@@ -176,11 +183,14 @@ class Trainer(TrainerState):
             _, predictions = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
         return predictions if keep else None
 
-    def save_checkpoint(self, filepath: str | Path, weights_only: bool = False) -> None:
-        """Write a single-file checkpoint with Lightning's keys. A collective call: all ranks make it."""
+    def save_checkpoint(self, filepath: str | Path, weights_only: bool | None = None) -> None:
+        """Write a single-file checkpoint with Lightning's keys, and return when it is durable.
+
+        ``filepath`` may be a URL. A collective call: all ranks make it. Raises ``CheckpointStorage``.
+        """
         from leyden.checkpoint.files import save_file
 
-        save_file(self, Path(filepath), weights_only)
+        save_file(self, place(filepath), bool(weights_only))
         self.tick()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -225,21 +235,27 @@ class Trainer(TrainerState):
     def boundary(self, epoch_ended: bool) -> None:
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
         keeper, shared = self.checkpoint_directory, self.rank_directory
-        if shared is None and keeper is None:
-            return
         due = keeper is not None and keeper.due(self, epoch_ended)
         stop = False
-        if shared is not None and not epoch_ended:
-            shared.progress(self)
-        if self.agreement is not None and not epoch_ended:
-            wants_stop = shared is not None and shared.stop_requested()
-            stop, time_is_up = self.agreement.exchange(wants_stop, keeper is not None and keeper.time_is_up())
-            due = due or time_is_up
-        if keeper is not None and (due or stop):
-            keeper.save(self, leaving=stop)
+        if not epoch_ended:
+            if shared is not None:
+                shared.progress(self)
+            if self.agreement is not None:
+                asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
+                stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
+                due = due or time_is_up
         if stop:
-            self.print(f"stopped on request at step {self.global_step}, checkpoint committed", flush=True)
-            raise SystemExit(exit_codes.STOPPED)
+            self._stop()
+        if keeper is not None and due:
+            keeper.save(self)
+
+    def _stop(self) -> None:
+        """Commit what the next run goes on from, and end."""
+        savers = [saver for saver in (self.checkpoint_directory, *self.checkpoint_callbacks) if saver is not None]
+        committed = [saver.commit(self) for saver in savers]
+        saved = "checkpoint committed" if any(committed) else "nothing saved: no callback was there to do it"
+        self.print(f"stopped on request at step {self.global_step}, {saved}", flush=True)
+        raise SIGTERMException(exit_codes.STOPPED)
 
     def tick(self) -> None:
         """Show the agent that this process is not stuck: a batch or a checkpoint is done."""
@@ -270,19 +286,16 @@ class Trainer(TrainerState):
     def evaluation_sources_of(self, loaders: Any) -> list[Source]:
         """The loaders of an evaluation, prepared."""
         world = self.strategy.world
-        place = Place(world.global_rank, world.world_size)
+        place = Place(world.global_rank, world.world_size, pad=self.strategy.forward_is_collective)
         sequential = bool(self.settings.overfit_batches)
         return for_evaluation(loaders, place, self.settings.use_distributed_sampler, sequential)
 
     def open_rank_directory(self) -> None:
-        """Connect to the agent, where there is one."""
+        """Connect to the agent, where there is one, and to the other ranks for what all do on the same step."""
         path = os.environ.get(environment.RANK_DIR)
         if path and self.rank_directory is None:
             self.rank_directory = RankDirectory(Path(path), reports=self.is_global_zero)
-        keeper = self.checkpoint_directory
-        timed = keeper is not None and keeper.plan.every.minutes is not None
-        if path or timed:
-            self.agreement = Agreement(self.strategy)
+        self.agreement = Agreement(self.strategy)
 
 
 def _choose_algorithms(deterministic: bool | None, benchmark: bool | None) -> None:

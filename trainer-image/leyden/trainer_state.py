@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint, ProgressBar
+from leyden.checkpoint.places import Place
 from leyden.data import LightningDataModule
-from leyden.elastic import Agreement, RankDirectory
+from leyden.elastic import Agreement, RankDirectory, StopSignal
 from leyden.errors import MisconfigurationError
 from leyden.hooks import HookTable
 from leyden.loaders import Source
@@ -80,6 +80,7 @@ class TrainerState:
         self.forward_inputs: list[Any] = []
         self.training_loop: TrainingLoop | None = None
         self.agreement: Agreement | None = None
+        self.stop_signal = StopSignal()
         self.model: LightningModule | None = None
         self.epoch_metrics: dict[str, Tensor] = {}
         self._logged_metrics: dict[str, float] = {}
@@ -147,6 +148,11 @@ class TrainerState:
         return self.state.status is TrainerStatus.INTERRUPTED
 
     @property
+    def received_sigterm(self) -> bool:
+        """Whether this process was told to end during the fit."""
+        return self.stop_signal.received
+
+    @property
     def max_epochs(self) -> int:
         return self.settings.max_epochs
 
@@ -163,7 +169,7 @@ class TrainerState:
         return self.settings.min_steps or None
 
     @property
-    def default_root_dir(self) -> Path:
+    def default_root_dir(self) -> Place:
         return self.settings.default_root_dir
 
     def _loaders(self, stage: str) -> Any:

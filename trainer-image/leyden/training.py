@@ -51,7 +51,8 @@ class TrainingLoop:
         )
         self.validates = validation.enabled
         self.has_agent = trainer.rank_directory is not None
-        self.has_boundaries = self.has_agent or trainer.checkpoint_directory is not None
+        self.has_boundaries = trainer.world_size > 1 or self.has_agent or trainer.checkpoint_directory is not None
+        self.stop_signal = trainer.stop_signal
         self.batches = 0
         """Batches of the running epoch, as far as known."""
         self.resumed_at = 0
@@ -239,7 +240,7 @@ class TrainingLoop:
             self._validate()
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
-        if due and self.has_boundaries:
+        if due and (self.has_boundaries or self.stop_signal.received):
             trainer.boundary(epoch_ended=False)
         return None
 

@@ -2,7 +2,18 @@
 
 from importlib import import_module
 
-THEMES = ("callbacks", "checkpoints", "data", "evaluation", "export", "flags", "logging", "optimization", "training")
+THEMES = (
+    "callbacks",
+    "checkpoints",
+    "data",
+    "distributed",
+    "evaluation",
+    "export",
+    "flags",
+    "logging",
+    "optimization",
+    "training",
+)
 
 
 def load() -> None:

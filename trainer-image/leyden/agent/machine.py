@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def gpus() -> int:
             slices = sum(line.startswith("MIG ") for line in lines)
             return slices or sum(line.startswith("GPU ") for line in lines)
     return sum(device.name[len("nvidia") :].isdecimal() for device in Path("/dev").glob("nvidia*"))
+
+
+def free_port() -> int:
+    """A port on the loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def oom_kills(root: Path = CGROUPS) -> int:

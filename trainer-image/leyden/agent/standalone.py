@@ -3,10 +3,10 @@
 import math
 import os
 import signal
-import socket
 import threading
 import time
 
+from leyden.agent.machine import free_port
 from leyden.agent.ranks import Ranks, warm_up
 from leyden.agent.settings import Settings
 from leyden_contract import exit_codes
@@ -33,7 +33,7 @@ def run(script: str, arguments: list[str], processes: int) -> int:
         rank_offset=0,
         world_size=processes,
         master_address=request.address,
-        master_port=_free_port(),
+        master_port=free_port(),
         budget_left=0,
     )
     told_to_end = threading.Event()
@@ -61,9 +61,3 @@ def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
             print(f"rank {failures[0].rank} failed: {failures[0].reason}: {failures[0].message}")
             return failures[0].exit_code or 1
     return exit_codes.FINISHED if ranks.finished else exit_codes.STOPPED
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from leyden.callbacks.base import Callback
-from leyden.checkpoint import signature, store
+from leyden.checkpoint import shards, signature, store
 from leyden.checkpoint.capture import capture
-from leyden.errors import CheckpointStorage, MisconfigurationError, Superseded
+from leyden.checkpoint.places import Place, place
+from leyden.checkpoint.saving import Saving
+from leyden.errors import CheckpointStorage, MisconfigurationError
 from leyden_contract import environment
 
 if TYPE_CHECKING:
@@ -31,8 +33,13 @@ class CheckpointDirectory(Callback):
     """Commit a checkpoint directory every so often, keep the newest and the best, and resume from the newest.
 
     At most one of ``every_n_epochs``, ``every_n_steps`` and ``every_minutes``; default: each epoch. ``keep_best``
-    counts only with ``monitor``. ``resume="never"`` starts afresh. ``export``: formats among ``"exported"`` (``.pt2``),
-    ``"onnx"`` and ``"torchscript"``, in which each checkpoint also holds the module, to be served without its code.
+    counts only with ``monitor``. ``resume="never"`` starts afresh. ``directory`` may be a URL of any file system that
+    fsspec knows, like ``s3://bucket/run``. ``export``: formats among ``"exported"`` (``.pt2``), ``"onnx"`` and
+    ``"torchscript"``, in which each checkpoint also holds the module, to be served without its code.
+
+    Saves are ``asynchronous``: training waits for a copy in host memory, and a thread writes it. Nobody reads a
+    checkpoint before its manifest is there, so nobody can tell, and a run waits for its last one. A save that fails
+    is a warning, and training goes on; where the last one fails, the run ends with ``CheckpointStorage``.
     """
 
     watches_metrics = True
@@ -49,8 +56,9 @@ class CheckpointDirectory(Callback):
         mode: Literal["min", "max"] = "min",
         resume: Literal["auto", "never"] = "auto",
         export: Sequence[str] = (),
+        asynchronous: bool = True,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory = place(directory)
         self._arguments: dict[str, Any] = {
             "directory": str(directory),
             "every": {"epochs": every_n_epochs, "steps": every_n_steps, "minutes": every_minutes},
@@ -61,6 +69,9 @@ class CheckpointDirectory(Callback):
         }
         self._plan: CheckpointPlan | None = None
         self._exporter: Exporter | None = None
+        self._saving = Saving(asynchronous)
+        self._traced: list[signature.Traced | None] = []
+        """The module's ``forward``, once it is known."""
         self._skipped: tuple[str, ...] = ()
         self._ignored: frozenset[str] = frozenset()
         self._last_saved: tuple[int, int] | None = None
@@ -93,16 +104,17 @@ class CheckpointDirectory(Callback):
         if stage == "fit":
             self._next_time = time.monotonic() + 60 * (self.plan.every.minutes or 0)
             self._exporter = None
+            self._traced = []
 
     # Resuming.
 
-    def find(self, trainer: Trainer) -> Path | None:
+    def find(self, trainer: Trainer) -> Place | None:
         """The checkpoint that this run starts from. Rank 0 decides for all."""
         answer: Any = self._find() if trainer.is_global_zero else None
         found, self._skipped = trainer.strategy.broadcast_object(answer)
         for reason in self._skipped:
             trainer.warn(f"checkpoint passed over: {reason}")
-        return Path(found) if found else None
+        return place(found) if found else None
 
     def _find(self) -> tuple[str | None, tuple[str, ...]]:
         plan = self.plan
@@ -114,7 +126,7 @@ class CheckpointDirectory(Callback):
         self._ignored |= own.damaged
         stored, skipped = own.stored, own.skipped
         if stored is None and plan.resume.mode == "other" and plan.resume.directory:
-            other = store.choose(Path(plan.resume.directory), plan.resume.step)
+            other = store.choose(place(plan.resume.directory), plan.resume.step)
             stored, skipped = other.stored, skipped + other.skipped
             if stored is None:
                 why = "; ".join(other.skipped) or "empty"
@@ -149,59 +161,75 @@ class CheckpointDirectory(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last state is always kept."""
-        self.save(trainer)
+        self.commit(trainer, leaving=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._saving.abandon(trainer)
+
+    def commit(self, trainer: Trainer, leaving: bool = True) -> bool:
+        """Save, and wait until it is durable. A collective call. Raises ``CheckpointStorage`` where it cannot be."""
+        self._saving.settle(trainer)
+        self.save(trainer, leaving)
+        self._saving.finish(trainer)
+        return True
 
     def save(self, trainer: Trainer, leaving: bool = False) -> None:
-        """Commit a checkpoint of the run as it stands, unless it is the last one already. A collective call.
+        """Save the run as it stands, unless the last checkpoint is of this very place. A collective call.
 
-        ``leaving``: the process is told to end, and what is not there yet does not wait for what takes seconds.
+        ``leaving``: the process is told to end, and no export that takes seconds is begun.
         """
         mark = _mark(trainer)
-        if mark == self._last_saved:
+        if mark == self._last_saved and self._saving.problem is None:
             return
-        contents = capture(trainer)
-        outcome: Any = None
+        sharded = trainer.strategy.shards_checkpoints
+        contents = capture(trainer, whole=not sharded)
+        asks = trainer.is_global_zero or trainer.strategy.forward_is_collective
+        facts = self._facts(trainer, contents) if asks else {}
+        files = {store.WEIGHTS: contents.pop("state_dict"), store.STATE: contents}
+        parts = shards.Parts()
+        if sharded:
+            self._saving.settle(trainer)
+            files, mine = shards.split(files)
+            parts = shards.write(trainer.strategy, self.directory, _job_attempt(), trainer.global_step, mine)
         if trainer.is_global_zero:
-            try:
-                self._commit(trainer, contents, leaving)
-            except (CheckpointStorage, Superseded) as error:
-                outcome = error
-        if (problem := trainer.strategy.broadcast_object(outcome)) is not None:
-            raise problem
+            facts["exports"], exports = self._exports(trainer, leaving)
+            files.update(exports)
+        self._saving.save(trainer, files, lambda staged: self._write(trainer, staged, facts, parts))
         self._last_saved = mark
         trainer.tick()
         if self.plan.every.minutes is not None:
             self._next_time = time.monotonic() + 60 * self.plan.every.minutes
 
-    def _commit(self, trainer: Trainer, contents: dict[str, Any], leaving: bool) -> None:
-        if attempt := _job_attempt():
-            store.must_write(self.directory, attempt)
+    def _facts(self, trainer: Trainer, contents: dict[str, Any]) -> dict[str, Any]:
+        """What the manifest says of the run as it stands."""
         module = trainer.lightning_module
+        if not self._traced:
+            self._traced = [signature.trace(module, trainer.forward_inputs)]
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        weights = contents.pop("state_dict")
-        traced = signature.trace(module, trainer.forward_inputs)
-        exports, files = self._exports(trainer, traced, leaving)
-        store.write(
-            self.directory,
-            {store.WEIGHTS: weights, store.STATE: contents, **files},
-            {
-                "step": trainer.run_state.global_step,
-                "epoch": trainer.run_state.epoch,
-                "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
-                "module": signature.import_path(type(module)),
-                "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
-                "signature": traced.signature if traced is not None else None,
-                "exports": exports,
-                "torch_version": torch.__version__,
-                "world_size": trainer.world_size,
-            },
-        )
-        self._prune()
+        return {
+            "step": trainer.run_state.global_step,
+            "epoch": trainer.run_state.epoch,
+            "metrics": {name: value for name, value in metrics.items() if abs(value) < float("inf")},
+            "module": signature.import_path(type(module)),
+            "hyperparameters": signature.json_values({**contents["leyden"]["arguments"], **module.hparams}),
+            "signature": self._traced[0].signature if self._traced[0] is not None else None,
+            "torch_version": torch.__version__,
+            "world_size": trainer.world_size,
+        }
+
+    def _write(self, trainer: Trainer, files: dict[str, Any], facts: dict[str, Any], parts: shards.Parts) -> None:
+        """Rank 0 only, behind the training's back. The agent learns what is there afterwards, and what failed."""
+        try:
+            if parts.problem is not None:
+                raise parts.problem
+            store.write(self.directory, files, facts, _job_attempt(), parts.draft, parts.files)
+            self._prune()
+        except CheckpointStorage as error:
+            trainer.report_checkpoints(self.checkpoints(str(error)))
+            raise
         trainer.report_checkpoints(self.checkpoints())
 
-    def _exports(
-        self, trainer: Trainer, traced: signature.Traced | None, leaving: bool
-    ) -> tuple[dict[str, str], dict[str, bytes]]:
+    def _exports(self, trainer: Trainer, leaving: bool) -> tuple[dict[str, str], dict[str, bytes]]:
         """File names by format, and contents by file name."""
         if not self.plan.export:
             return {}, {}
@@ -209,7 +237,7 @@ class CheckpointDirectory(Callback):
         from leyden.export.formats import FORMATS
 
         self._exporter = self._exporter or Exporter(self.plan.export)
-        found = self._exporter.files(trainer.lightning_module, traced, trainer.warn, only_made=leaving)
+        found = self._exporter.files(trainer.lightning_module, self._traced[0], trainer.warn, only_made=leaving)
         names = {kind: FORMATS[kind].file for kind in found}
         return names, {names[kind]: data for kind, data in found.items()}
 
@@ -223,8 +251,8 @@ class CheckpointDirectory(Callback):
         for stored in store.surplus(kept, self.plan.keep.last, best):
             store.remove(stored)
 
-    def checkpoints(self) -> Checkpoints:
-        """What is on disk now, as the job's status shows it."""
+    def checkpoints(self, problem: str = "") -> Checkpoints:
+        """What is on disk now, as the job's status shows it. ``problem``: why there is nothing newer."""
         from leyden_contract.wire import Checkpoints
 
         kept = store.complete(self.directory, self._ignored)
@@ -233,7 +261,7 @@ class CheckpointDirectory(Callback):
             latest=_wire(kept[0]) if kept else None,
             best=_wire(ranked[0]) if ranked else None,
             kept=tuple(_wire(stored) for stored in kept[:32]),
-            skipped=self._skipped,
+            skipped=(*self._skipped, problem) if problem else self._skipped,
         )
 
 

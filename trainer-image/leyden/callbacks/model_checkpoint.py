@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.checkpoint import files
+from leyden.checkpoint.capture import capture
+from leyden.checkpoint.places import Place, place
+from leyden.checkpoint.saving import Saving
+from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, bad_value, one_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -19,18 +24,29 @@ if TYPE_CHECKING:
 
 MODES = ("min", "max")
 FIELD = re.compile(r"(?P<open>\{)(?P<name>[^:}\[]+)(?P<format>:[^}]*)?\}")
+BOOKS = ("best_model_score", "best_model_path", "current_score", "best_k_models", "kth_best_model_path", "kth_value")
+"""What says which files are the best ones."""
 
 
 class ModelCheckpoint(Callback):
-    """Save ``.ckpt`` files to ``dirpath`` (default: ``<default_root_dir>/checkpoints``).
+    """Save ``.ckpt`` files to ``dirpath`` (a path or a URL; default: ``<default_root_dir>/checkpoints``).
 
     Keeps the ``save_top_k`` best by ``monitor`` (-1: all; without a monitor, the newest one only), and with
-    ``save_last`` a ``last.ckpt`` too. Saves at the end of an epoch or of a validation, every ``every_n_epochs``, or
-    every ``every_n_train_steps``, or every ``train_time_interval``; at most one of the three.
+    ``save_last`` a ``last.ckpt`` too, which ``"link"`` makes a symbolic link to the newest file. Saves at the end of an
+    epoch or of a validation, every ``every_n_epochs``, or every ``every_n_train_steps``, or every
+    ``train_time_interval``; at most one of the three. ``save_on_exception``: also when a fit breaks, on one process.
+
+    A file is there when the hook that saves it returns, as programs expect that open ``best_model_path`` at once; with
+    ``asynchronous`` a thread writes it, and it is there before the next save begins and when ``fit`` returns. A save
+    that fails is a warning, and training goes on; where the last one fails, the run ends with ``CheckpointStorage``.
     """
 
     watches_metrics = True
+    CHECKPOINT_JOIN_CHAR = "-"
+    CHECKPOINT_EQUALS_CHAR = "="
     CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+    STARTING_VERSION = 1
 
     def __init__(
         self,
@@ -38,8 +54,9 @@ class ModelCheckpoint(Callback):
         filename: str | None = None,
         monitor: str | None = None,
         verbose: bool = False,
-        save_last: bool | None = None,
+        save_last: bool | Literal["link"] | None = None,
         save_top_k: int = 1,
+        save_on_exception: bool = False,
         save_weights_only: bool = False,
         mode: str = "min",
         auto_insert_metric_name: bool = True,
@@ -47,37 +64,51 @@ class ModelCheckpoint(Callback):
         train_time_interval: timedelta | None = None,
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
+        enable_version_counter: bool = True,
+        asynchronous: bool = False,
     ) -> None:
         if mode not in MODES:
             raise one_of("mode", mode, MODES)
+        if save_last not in (None, True, False, "link"):
+            raise one_of("save_last", save_last, (None, True, False, "link"))
         if not isinstance(save_top_k, int) or save_top_k < -1:
             raise bad_value("save_top_k", save_top_k, "-1 (all), 0 (none) or a number of files to keep")
         if monitor is None and save_top_k not in (-1, 0, 1):
             raise MisconfigurationError(f"save_top_k={save_top_k} needs a monitor: without one, use -1, 0 or 1")
-        if sum(value is not None for value in (every_n_train_steps, train_time_interval, every_n_epochs)) > 1:
-            raise MisconfigurationError(
-                "every_n_train_steps, train_time_interval and every_n_epochs exclude each other: give one of them"
-            )
-        self.dirpath = Path(dirpath) if dirpath is not None else None
+        occasions = (every_n_train_steps, train_time_interval, every_n_epochs)
+        self.dirpath = _absolute(place(dirpath)) if dirpath is not None else None
         self.filename = filename
         self.monitor = monitor
         self.verbose = verbose
         self.save_last = save_last
         self.save_top_k = save_top_k
+        self.save_on_exception = save_on_exception
         self.save_weights_only = save_weights_only
         self.mode = mode
         self.auto_insert_metric_name = auto_insert_metric_name
-        self.every_n_train_steps = every_n_train_steps
+        self.every_n_train_steps = _count("every_n_train_steps", every_n_train_steps)
         self.train_time_interval = train_time_interval
-        timed = every_n_train_steps is not None or train_time_interval is not None
-        self.every_n_epochs = every_n_epochs if every_n_epochs is not None else (0 if timed else 1)
+        self.every_n_epochs = 1 if occasions == (None,) * 3 else _count("every_n_epochs", every_n_epochs)
         self.save_on_train_epoch_end = save_on_train_epoch_end
+        self.enable_version_counter = enable_version_counter
+        if bool(self.every_n_train_steps) + bool(self.every_n_epochs) + (train_time_interval is not None) > 1:
+            raise MisconfigurationError(
+                "every_n_train_steps, train_time_interval and every_n_epochs exclude each other: give one of them"
+            )
         self.best_k_models: dict[str, torch.Tensor] = {}
         self.best_model_path = ""
         self.best_model_score: torch.Tensor | None = None
+        self.current_score: torch.Tensor | None = None
+        self.kth_best_model_path = ""
+        self.kth_value = torch.tensor(self._worst_value)
         self.last_model_path = ""
+        self._saving = Saving(asynchronous)
+        self._before: dict[str, Any] | None = None
+        """The state before the save that is not known to be durable yet."""
         self._last_step_saved = 0
+        self._last_path_saved = ""
         self._last_time = 0.0
+        self._deferred = False
 
     @property
     def state_key(self) -> str:
@@ -88,31 +119,45 @@ class ModelCheckpoint(Callback):
         return f"ModelCheckpoint{shown}"
 
     def state_dict(self) -> dict[str, Any]:
+        books = {name: getattr(self, name) for name in BOOKS}
+        directory = str(self.dirpath) if self.dirpath is not None else None
         return {
             "monitor": self.monitor,
-            "best_model_score": self.best_model_score,
-            "best_model_path": self.best_model_path,
-            "best_k_models": dict(self.best_k_models),
+            "dirpath": directory,
             "last_model_path": self.last_model_path,
-            "dirpath": str(self.dirpath) if self.dirpath is not None else None,
+            **books,
+            "best_k_models": dict(self.best_k_models),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["dirpath"] != (str(self.dirpath) if self.dirpath is not None else None):
-            return  # another directory: what is in the old one is not this callback's to keep or remove
-        self.best_model_score = state_dict["best_model_score"]
+        """Files in another directory are not this callback's to keep or remove; only the best one's path is taken."""
+        if state_dict["dirpath"] == (str(self.dirpath) if self.dirpath is not None else None):
+            self._restore(state_dict)
         self.best_model_path = state_dict["best_model_path"]
-        self.best_k_models = dict(state_dict["best_k_models"])
-        self.last_model_path = state_dict["last_model_path"]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name in (*BOOKS, "last_model_path"):
+            setattr(self, name, state[name])
+        self.best_k_models = dict(state["best_k_models"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.dirpath is None:
-            self.dirpath = trainer.default_root_dir / "checkpoints"
-        if stage == "fit":
-            self._last_time = time.monotonic()
-        if self.save_on_train_epoch_end is None:
-            settings = trainer.settings
-            self.save_on_train_epoch_end = settings.val_check_interval == 1.0 and settings.check_val_every_n_epoch == 1
+        self.dirpath = self.directory(trainer)
+        if self.save_last == "link" and not isinstance(self.dirpath, Path):
+            raise bad_value("save_last", "link", f"None, True or False where dirpath is a URL, as {self.dirpath} is")
+        if stage != "fit":
+            return
+        self._last_time = time.monotonic()
+        if trainer.is_global_zero:
+            try:  # better now than after an epoch
+                self.dirpath.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CheckpointStorage(
+                    f"the checkpoint directory {self.dirpath} cannot be written: {error.strerror}"
+                ) from error
+
+    def directory(self, trainer: Trainer) -> Place:
+        """Where the files go."""
+        return self.dirpath if self.dirpath is not None else _absolute(trainer.default_root_dir / "checkpoints")
 
     # When to save.
 
@@ -120,26 +165,76 @@ class ModelCheckpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         steps, interval = self.every_n_train_steps, self.train_time_interval
-        if steps is not None:
-            due = trainer.run_state.batches_stepped % steps == 0
-        elif interval is not None:
+        if interval is not None:
             over = time.monotonic() - self._last_time >= interval.total_seconds()
             due = bool(trainer.strategy.broadcast_object(over))
             self._last_time = time.monotonic() if due else self._last_time
         else:
-            return
+            due = steps > 0 and trainer.run_state.batches_stepped % steps == 0
         if due and trainer.global_step != self._last_step_saved:
-            self._save(trainer)
+            self._deferred = self._waits_for_validation(trainer)
+            if not self._deferred:
+                self._save(trainer)
+
+    def _waits_for_validation(self, trainer: Trainer) -> bool:
+        """Whether the monitored metric is still to come, or about to be measured anew."""
+        if self.monitor is None:
+            return False
+        anew = trainer.is_last_batch and not self._saves_at_epoch_end(trainer) and self._epoch_validates(trainer)
+        return anew or self.monitor not in trainer.callback_metrics
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.save_on_train_epoch_end and self._epoch_is_due(trainer):
+        if self._saves_at_epoch_end(trainer) and self._epoch_is_due(trainer):
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.fitting or self.save_on_train_epoch_end:
+        if trainer.sanity_checking or not trainer.fitting or self._saves_at_epoch_end(trainer):
             return
-        if self._epoch_is_due(trainer):
+        deferred, self._deferred = self._deferred, False
+        if (deferred and trainer.global_step != self._last_step_saved) or self._epoch_is_due(trainer):
             self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.save_last and not self._last_path_saved and trainer.global_step != self._last_step_saved:
+            self._save_last(trainer)
+        self._saving.finish(trainer)
+        self._before = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._saving.abandon(trainer)
+        saved = trainer.global_step == self._last_step_saved
+        if not self.save_on_exception or saved or trainer.sanity_checking or trainer.world_size > 1:
+            return  # a rank that broke cannot count on the others
+        try:
+            trainer.save_checkpoint(self._free_path(trainer), self.save_weights_only)
+        except LeydenError as error:
+            trainer.warn(f"ModelCheckpoint: {error}")
+
+    def commit(self, trainer: Trainer) -> bool:
+        """Save what the next run goes on from, before this one stops on request, and wait until it is durable.
+
+        Whether there is such a file: only with ``save_last`` or ``save_on_exception``, as others keep what is best.
+        """
+        wanted = bool(self.save_last or self.save_on_exception) and not self.save_weights_only
+        if wanted and trainer.global_step != self._last_step_saved:
+            if self.save_last:
+                self._save_last(trainer)
+            else:
+                self._write(trainer, self._free_path(trainer))
+        self._saving.finish(trainer)
+        return wanted
+
+    def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
+        settings = trainer.settings
+        if self.save_on_train_epoch_end is not None:
+            return self.save_on_train_epoch_end
+        if isinstance(settings.val_check_interval, timedelta) or settings.check_val_every_n_epoch != 1:
+            return False
+        return not trainer.enable_validation or settings.val_check_interval == 1.0
+
+    def _epoch_validates(self, trainer: Trainer) -> bool:
+        every = trainer.settings.check_val_every_n_epoch
+        return trainer.enable_validation and (every is None or (trainer.current_epoch + 1) % every == 0)
 
     def _epoch_is_due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs
@@ -149,43 +244,88 @@ class ModelCheckpoint(Callback):
     # What to save and what to drop.
 
     def _save(self, trainer: Trainer) -> None:
-        self._last_step_saved = trainer.global_step
-        metrics = {name: value for name, value in trainer.callback_metrics.items()}
-        metrics.update(epoch=torch.tensor(trainer.current_epoch), step=torch.tensor(trainer.global_step))
         if self.save_top_k != 0:
-            self._save_ranked(trainer, metrics)
-        if self.save_last:
-            path = self._directory() / f"{self.CHECKPOINT_NAME_LAST}.ckpt"
-            self.last_model_path = str(path)
-            trainer.save_checkpoint(path, self.save_weights_only)
+            self._save_ranked(trainer)
+        if self.save_last and not (self.save_last == "link" and self._last_path_saved):
+            self._save_last(trainer)
 
-    def _save_ranked(self, trainer: Trainer, metrics: dict[str, torch.Tensor]) -> None:
-        score = self._score(trainer, metrics)
-        if score is not None and not self._is_among_best(score):
+    def _save_ranked(self, trainer: Trainer) -> None:
+        self._settle(trainer)
+        score = self._score(trainer)
+        if self.monitor is not None and (score is None or not self._is_among_best(score)):
             return
-        path = self._free_path(trainer, metrics)
+        before = self.state_dict()
+        path = self._free_path(trainer)
         dropped = self._rank(path, score)
-        trainer.save_checkpoint(path, self.save_weights_only)
-        if trainer.is_global_zero:
-            if dropped and dropped != path:
-                Path(dropped).unlink(missing_ok=True)
-            if self.verbose:
-                print(f"ModelCheckpoint: {self.monitor or 'step'} saved to {path}", flush=True)
+        if self.save_last == "link":
+            self.last_model_path = self._last_path(trainer)
+        self._write(trainer, path, dropped, before, link=self.last_model_path if self.save_last == "link" else "")
+        if self.verbose:
+            trainer.print(f"ModelCheckpoint: {self.monitor or 'step'} saved to {path}", flush=True)
 
-    def _score(self, trainer: Trainer, metrics: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    def _save_last(self, trainer: Trainer) -> None:
+        self._settle(trainer)
+        before = self.state_dict()
+        path = self._last_path(trainer)
+        previous, self.last_model_path = self.last_model_path, path
+        self._write(trainer, path, previous, before)
+
+    def _settle(self, trainer: Trainer) -> None:
+        """Take back what the books say of a file that could not be written."""
+        self._saving.settle(trainer)
+        if self._saving.problem is not None and self._before is not None:
+            self._restore(self._before)
+        self._before = None
+
+    def _write(
+        self, trainer: Trainer, path: str, dropped: str | None = None, before: Any = None, link: str = ""
+    ) -> None:
+        """One file; the one that it takes the place of goes when it is durable."""
+        self._settle(trainer)
+        self._before, self._last_step_saved, self._last_path_saved = before, trainer.global_step, path
+        target = place(path)
+        gone = place(dropped) if dropped and self._may_go(trainer, dropped, path) else None
+
+        def write(contents: dict[str, Any]) -> None:
+            files.write(target, contents)
+            if link:
+                files.link(Path(link), Path(path))
+            if gone is not None:
+                files.remove(gone)
+
+        self._saving.save(trainer, capture(trainer, self.save_weights_only), write)
+        trainer.tick()
+        if not self._saving.asynchronous:
+            self._settle(trainer)
+
+    def _may_go(self, trainer: Trainer, previous: str, current: str) -> bool:
+        """Not the file that was just written, the one that the run came from, or one in another directory."""
+        kept = (current, str(_absolute(place(trainer.ckpt_path))) if trainer.ckpt_path else "")
+        return previous not in kept and place(previous).parent == self.dirpath
+
+    def _score(self, trainer: Trainer) -> torch.Tensor | None:
+        """The monitored metric. Missing after a validation, it is an error; before the first, a warning."""
         if self.monitor is None:
             return None
+        metrics = self._metrics(trainer)
         if self.monitor not in metrics:
-            known = ", ".join(sorted(metrics))
-            raise MisconfigurationError(f"ModelCheckpoint monitors {self.monitor!r}, but the metrics are: {known}")
-        score = metrics[self.monitor].detach().cpu()
-        worst = float("inf") if self.mode == "min" else -float("inf")
-        return torch.tensor(worst) if torch.isnan(score) else score
+            said = f"ModelCheckpoint monitors {self.monitor!r}, but the metrics are: {', '.join(sorted(metrics))}"
+            if self._epoch_validates(trainer) or not trainer.enable_validation:
+                raise MisconfigurationError(said)
+            trainer.warn(said)
+            return None
+        score = torch.as_tensor(metrics[self.monitor]).detach().cpu()
+        return torch.tensor(self._worst_value) if torch.isnan(score) else score
+
+    @property
+    def _worst_value(self) -> float:
+        return float("inf") if self.mode == "min" else -float("inf")
 
     def _is_among_best(self, score: torch.Tensor) -> bool:
         if self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k:
             return True
-        return self._better(float(score), float(self.best_k_models[self._worst()]))
+        one, worst = float(score), float(self.best_k_models[self._worst()])
+        return one < worst if self.mode == "min" else one > worst
 
     def _rank(self, path: str, score: torch.Tensor | None) -> str | None:
         """Take a file among the best. Returns the one that has to go."""
@@ -193,7 +333,7 @@ class ModelCheckpoint(Callback):
             dropped = self.best_model_path if self.save_top_k == 1 else None
             self.best_model_path = path
             return dropped
-        self.best_k_models[path] = score
+        self.current_score = self.best_k_models[path] = score
         full = self.save_top_k != -1 and len(self.best_k_models) > self.save_top_k
         dropped = self._worst() if full else None
         if dropped is not None:
@@ -201,40 +341,68 @@ class ModelCheckpoint(Callback):
         pick = min if self.mode == "min" else max
         self.best_model_path = pick(self.best_k_models, key=lambda name: float(self.best_k_models[name]))
         self.best_model_score = self.best_k_models[self.best_model_path]
+        if len(self.best_k_models) == self.save_top_k or self.save_top_k == -1:
+            self.kth_best_model_path = self._worst()
+            self.kth_value = self.best_k_models[self.kth_best_model_path]
         return dropped
 
     def _worst(self) -> str:
         pick = max if self.mode == "min" else min
         return pick(self.best_k_models, key=lambda name: float(self.best_k_models[name]))
 
-    def _better(self, one: float, other: float) -> bool:
-        return one < other if self.mode == "min" else one > other
+    def to_yaml(self, filepath: str | Path | None = None) -> None:
+        """Write the best files and their scores as YAML, by default to ``best_k_models.yaml`` beside them."""
+        import yaml
+
+        assert self.dirpath is not None, "setup() sets it"
+        target = place(filepath) if filepath is not None else self.dirpath / "best_k_models.yaml"
+        scores = {path: float(score) for path, score in self.best_k_models.items()}
+        target.write_bytes(yaml.safe_dump(scores).encode())
 
     # Names.
 
-    def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
-        """The file's name without its ending; ``{name}`` and ``{name:format}`` stand for metrics."""
-        pattern = self.filename if self.filename is not None else "{epoch}-{step}"
+    def _metrics(self, trainer: Trainer) -> dict[str, Any]:
+        counters = {"epoch": torch.tensor(trainer.current_epoch), "step": torch.tensor(trainer.global_step)}
+        return {**trainer.callback_metrics, **counters}
+
+    def format_checkpoint_name(
+        self, metrics: Mapping[str, Any], filename: str | None = None, ver: int | None = None, prefix: str | None = None
+    ) -> str:
+        """The file's path; ``{name}`` and ``{name:format}`` in its name stand for metrics, 0 where there is none."""
 
         def field(found: re.Match[str]) -> str:
             name, given = found["name"], found["format"] or ""
             value = metrics.get(name, 0)
             number = value.item() if isinstance(value, torch.Tensor) else value
             text = f"{{0{given}}}".format(number)
-            return f"{name}={text}" if self.auto_insert_metric_name else text
+            return f"{name}{self.CHECKPOINT_EQUALS_CHAR}{text}" if self.auto_insert_metric_name else text
 
-        return FIELD.sub(field, pattern)
+        pattern = filename or self.filename or f"{{epoch}}{self.CHECKPOINT_JOIN_CHAR}{{step}}"
+        version = f"v{ver}" if ver is not None else None
+        parts = [part for part in (prefix, FIELD.sub(field, pattern), version) if part is not None]
+        name = f"{self.CHECKPOINT_JOIN_CHAR.join(parts)}{self.FILE_EXTENSION}"
+        return str(self.dirpath / name) if self.dirpath is not None else name
 
-    def _directory(self) -> Path:
-        assert self.dirpath is not None, "setup() sets it"
-        return self.dirpath
+    def _last_path(self, trainer: Trainer) -> str:
+        return self._free_path(trainer, self.CHECKPOINT_NAME_LAST, (self.last_model_path,))
 
-    def _free_path(self, trainer: Trainer, metrics: dict[str, Any]) -> str:
-        """A path that no other file has, unless it is this callback's own. Rank 0 looks for all."""
-        stem = self.format_checkpoint_name(metrics)
-        path = self._directory() / f"{stem}.ckpt"
-        version = 1
-        while trainer.is_global_zero and path.exists() and str(path) not in (*self.best_k_models, self.best_model_path):
-            path = self._directory() / f"{stem}-v{version}.ckpt"
+    def _free_path(self, trainer: Trainer, filename: str | None = None, own: tuple[str, ...] | None = None) -> str:
+        """A path that no other file has, unless it is one of this callback's own. Rank 0 looks for all."""
+        metrics = self._metrics(trainer)
+        own = own if own is not None else (*self.best_k_models, self.best_model_path)
+        path = self.format_checkpoint_name(metrics, filename)
+        version = self.STARTING_VERSION
+        while self.enable_version_counter and trainer.is_global_zero and path not in own and place(path).exists():
+            path = self.format_checkpoint_name(metrics, filename, ver=version)
             version += 1
-        return str(trainer.strategy.broadcast_object(str(path)))
+        return str(trainer.strategy.broadcast_object(path))
+
+
+def _absolute(given: Place) -> Place:
+    return given.expanduser().absolute() if isinstance(given, Path) else given
+
+
+def _count(field: str, given: int | None) -> int:
+    if given is not None and (not isinstance(given, int) or given < 0):
+        raise bad_value(field, given, "an integer of at least 0, or None")
+    return given or 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leyden.callbacks.base import Callback
+from leyden.checkpoint.places import place
 from leyden.errors import LeydenError
 
 if TYPE_CHECKING:
@@ -15,15 +16,20 @@ if TYPE_CHECKING:
 
 class OnExceptionCheckpoint(Callback):
     """Saves ``<dirpath>/<filename>.ckpt`` when a fit ends by an exception, on one process: a rank that broke cannot
-    count on the others."""
+    count on the others. The next ``fit`` goes on from it, unless it is given another ``ckpt_path``."""
 
     def __init__(self, dirpath: str | Path, filename: str = "on_exception") -> None:
-        self.path = Path(dirpath) / f"{filename}.ckpt"
+        self.path = place(dirpath) / f"{filename}.ckpt"
+
+    @property
+    def ckpt_path(self) -> str:
+        """Where the checkpoint goes."""
+        return str(self.path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if trainer.state.fn != "fit" or trainer.world_size > 1:
             return
         try:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.ckpt_path)
         except LeydenError as error:
             trainer.warn(f"OnExceptionCheckpoint: {error}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from leyden import optim, rng
-from leyden.checkpoint import arguments
+from leyden.checkpoint import arguments, progress
 from leyden.logs import merge_states
 
 if TYPE_CHECKING:
@@ -17,16 +18,24 @@ LIGHTNING_VERSION = "2.6.6"
 """The release whose checkpoint keys are used."""
 
 
-def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
-    """The contents of a checkpoint. A collective call: every rank adds its generators and running sums."""
+def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) -> dict[str, Any]:
+    """The contents of a checkpoint. A collective call: every rank adds its generators and running sums.
+
+    ``whole``: tensors of which this rank holds a shard are gathered on rank 0.
+    """
+    gathered: Callable[[Any], Any] = trainer.strategy.whole if whole else lambda state: state
     module, state = trainer.lightning_module, trainer.run_state
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
-        "state_dict": module.state_dict(),
-        "loops": {"fit_loop": state.state_dict()},
-        "leyden": {"arguments": arguments.of_module(module), "world_size": trainer.world_size},
+        "state_dict": gathered(module.state_dict()),
+        "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization),
+        "leyden": {
+            "run": state.state_dict(),
+            "arguments": arguments.of_module(module),
+            "world_size": trainer.world_size,
+        },
     }
     if module.hparams:
         checkpoint["hparams_name"] = "kwargs"
@@ -35,7 +44,7 @@ def capture(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
-        checkpoint.update(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs))
+        checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:
@@ -66,7 +75,7 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Hooks and weights, before optimizers exist."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     data = trainer.datamodule
     if data is not None and type(data).__qualname__ in checkpoint:
         data.load_state_dict(checkpoint[type(data).__qualname__])
@@ -80,12 +89,12 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Counters, optimizers, schedulers, and where the data stands."""
-    optim.load_state_dicts(checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
+    optim.load_state_dicts(trainer.strategy, checkpoint, trainer.optimizers, trainer.lr_scheduler_configs)
     if (scaler := trainer.precision_plugin.scaler) is not None and "MixedPrecision" in checkpoint:
         scaler.load_state_dict(checkpoint["MixedPrecision"])
-    trainer.run_state.load_state_dict(checkpoint["loops"]["fit_loop"])
-    trainer.epoch_closed = trainer.run_state.epoch_done
     kept = checkpoint.get("leyden", {})
+    trainer.run_state.load_state_dict(kept.get("run") or progress.from_loops(checkpoint).state_dict())
+    trainer.epoch_closed = trainer.run_state.epoch_done
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}

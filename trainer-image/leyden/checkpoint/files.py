@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from leyden.checkpoint.capture import capture
+from leyden.checkpoint.content import put
+from leyden.checkpoint.places import Place
 from leyden.errors import CheckpointStorage
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
 
-def save_file(trainer: Trainer, path: Path, weights_only: bool) -> None:
-    """Write the file whole or not at all. A collective call; rank 0 writes and all ranks learn how it went."""
+def save_file(trainer: Trainer, place: Place, weights_only: bool) -> None:
+    """Write the file whole or not at all, and wait for it. A collective call.
+
+    Raises ``CheckpointStorage`` on all ranks.
+    """
     contents = capture(trainer, weights_only)
-    problem: str | None = None
+    problem: CheckpointStorage | None = None
     if trainer.is_global_zero:
-        unfinished = path.with_name(f".tmp-{path.name}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                torch.save(contents, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-            unfinished.unlink(missing_ok=True)
-            cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-            problem = f"the checkpoint {path} cannot be written: {cause}"
+            write(place, contents)
+        except CheckpointStorage as error:
+            problem = error
     if (problem := trainer.strategy.broadcast_object(problem)) is not None:
-        raise CheckpointStorage(problem)
+        raise problem
+
+
+def write(place: Place, contents: dict[str, Any]) -> None:
+    """Write a file and what leads to it. Raises ``CheckpointStorage``, and then leaves what was there."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        put(place, contents)
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise CheckpointStorage(f"the checkpoint {place} cannot be written: {cause}") from error
+
+
+def remove(place: Place) -> None:
+    """Delete a file, unless one named like it with ``.pinned`` behind lies beside it."""
+    from leyden_contract.manifest import PINNED_NAME
+
+    try:
+        if not (place.parent / f"{place.name}.{PINNED_NAME}").exists():
+            place.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointStorage(f"the old checkpoint {place} cannot be removed: {error.strerror}") from error
+
+
+def link(place: Path, target: Path) -> None:
+    """Let ``place`` be a relative symbolic link to ``target``, in one move."""
+    unfinished = place.with_name(f".tmp-{place.name}")
+    try:
+        unfinished.unlink(missing_ok=True)
+        unfinished.symlink_to(target.name)
+        unfinished.replace(place)
+    except OSError as error:
+        raise CheckpointStorage(f"the link {place} cannot be written: {error.strerror}") from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pickle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from leyden.checkpoint import store
 from leyden.checkpoint.arguments import safe_classes
-from leyden.errors import CheckpointCorrupt, MisconfigurationError
+from leyden.checkpoint.places import Place, Url, place
+from leyden.checkpoint.weights import load_weights
+from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -19,12 +21,19 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="LightningModule")
 
 
-def resolve(path: Path) -> Path:
+PathLike = str | os.PathLike[str] | Url
+
+
+def resolve(path: Place) -> Place:
     """The file or checkpoint directory that a path means: in a directory of checkpoints, the newest whole one."""
-    if not path.exists():
+    try:
+        if path.is_file() or (path / "manifest.json").is_file():
+            return path
+        there = path.exists()
+    except OSError as error:
+        raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror}") from error
+    if not there:
         raise MisconfigurationError(f"there is no checkpoint at {path}")
-    if path.is_file() or (path / "manifest.json").is_file():
-        return path
     chosen = store.choose(path)
     if chosen.stored is None:
         why = "; ".join(chosen.skipped) or "it holds no step-* directory with a manifest.json"
@@ -32,15 +41,18 @@ def resolve(path: Path) -> Path:
     return chosen.stored.path
 
 
-def read(path: Path, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:
+def read(given: PathLike, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:
     """The contents of a checkpoint directory or a single file. ``owner``: whose layers may be rebuilt from it."""
-    path = resolve(path)
+    path = resolve(place(given))
     try:
         with torch.serialization.safe_globals(safe_classes(owner) if owner is not None else []):
-            if path.is_dir():
+            if not path.is_file():
                 store.verify(store.inspect(path))
                 return store.read(path, map_location)
-            contents = torch.load(path, map_location=map_location, weights_only=True)
+            with path.open("rb") as file:
+                contents = torch.load(file, map_location=map_location, weights_only=True)
+    except OSError as error:
+        raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise CheckpointCorrupt(
@@ -54,10 +66,10 @@ def read(path: Path, map_location: Any = None, owner: type | None = None) -> dic
 
 
 def load_module(
-    cls: type[M], checkpoint_path: str | Path, map_location: Any, strict: bool | None, replaced: dict[str, Any]
+    cls: type[M], checkpoint_path: PathLike, map_location: Any, strict: bool | None, replaced: dict[str, Any]
 ) -> M:
     """See :meth:`leyden.LightningModule.load_from_checkpoint`."""
-    path = Path(checkpoint_path)
+    path = place(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
     stored = {
         **contents.get("leyden", {}).get("arguments", {}),
@@ -66,11 +78,11 @@ def load_module(
     }
     module = cls(**_accepted(cls, stored, path))
     module.on_load_checkpoint(contents)
-    module.load_state_dict(contents["state_dict"], strict=module.strict_loading if strict is None else strict)
+    load_weights(module, contents["state_dict"], strict=module.strict_loading if strict is None else strict)
     return module
 
 
-def _accepted(cls: type, stored: dict[str, Any], path: Path) -> dict[str, Any]:
+def _accepted(cls: type, stored: dict[str, Any], path: Place) -> dict[str, Any]:
     """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name."""
     parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # read only
     missing = [

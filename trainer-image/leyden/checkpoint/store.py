@@ -1,19 +1,25 @@
-"""Checkpoint directories on disk: written whole or not at all, verified before use, pruned without loss.
+"""Checkpoint directories: written whole or not at all, verified before use, pruned without loss.
 
-Nothing here knows about training; contents go in and come out as plain dicts of tensors and values.
+Nothing here knows about training; contents go in and come out as plain dicts of tensors and values. A local directory
+appears by being renamed. An object store cannot rename, so there the manifest, which comes last, is what counts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from leyden.checkpoint.content import Content, put, sha256, sync_directory, write_content
+from leyden.checkpoint.places import Place, Url, remove_tree, size
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, Superseded
 
 if TYPE_CHECKING:
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.pt"
 STATE = "state.pt"
+SHARD = "shard-"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 WRITERS = ".writers"
 UNFINISHED = ".tmp-"
 REPLACED = ".old-"
@@ -28,9 +36,9 @@ REPLACED = ".old-"
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete checkpoint on disk."""
+    """A complete checkpoint."""
 
-    path: Path
+    path: Place
     manifest: Manifest
     digest: str
 
@@ -38,82 +46,140 @@ class Stored:
     def step(self) -> int:
         return self.manifest.step
 
+    @property
+    def pinned(self) -> bool:
+        """Whether someone has marked it to stay."""
+        from leyden_contract.manifest import PINNED_NAME
 
-def write(root: Path, contents: dict[str, dict[str, Any] | bytes], facts: dict[str, Any]) -> Stored:
-    """Write a checkpoint: ``contents`` by file name, bytes as they are, ``facts`` for the manifest (all but ``files``).
+        return (self.path / PINNED_NAME).is_file()
 
-    A checkpoint of the same step is replaced. Raises ``CheckpointStorage``, and then leaves what was there as it was.
+    def file(self, name: str) -> Place | None:
+        """Where a file of the checkpoint is; ``None`` where it has no such file."""
+        found = next((entry for entry in self.manifest.files if entry.rsplit("/", 1)[-1] == name), None)
+        return self.path / found if found is not None else None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A checkpoint that is being written; no reader takes it for one yet."""
+
+    root: Place
+    step: int
+    place: Place
+    """Where its files go."""
+
+
+def write(
+    root: Place,
+    contents: Mapping[str, Content],
+    facts: dict[str, Any],
+    run: str = "",
+    draft: Draft | None = None,
+    there: Mapping[str, FileEntry] = NOTHING,
+) -> Stored:
+    """Write a checkpoint: ``contents`` by file name (see ``Content``), ``facts`` for the manifest (all but ``files``).
+
+    ``draft`` is one that others have begun, and ``there`` the files that they have added to it.
+    A checkpoint of the same step is replaced. Raises ``CheckpointStorage``, and then leaves what was there as it was;
+    ``Superseded`` where another than ``run`` writes here now.
     """
+    must_write(root, run)
+    draft = draft or begin(root, facts["step"])
+    try:
+        files = {**there, **add(draft, contents)}
+        must_write(root, run)
+        return commit(draft, files, facts)
+    except (CheckpointStorage, Superseded):
+        abandon(draft)
+        raise
+
+
+def abandon(draft: Draft) -> None:
+    """Leave nothing of a draft. On an object store its files go with the next checkpoint of the step."""
+    if isinstance(draft.place, Path):
+        shutil.rmtree(draft.place, ignore_errors=True)
+
+
+def begin(root: Place, step: int) -> Draft:
+    """Make the place for a new checkpoint's files. One process does this."""
+    from leyden_contract.manifest import MANIFEST_NAME, step_directory
+
+    final = root / step_directory(step)
+    with _storing(root, step):
+        if isinstance(final, Url):
+            # Beside the files of the checkpoint that it replaces, which stays whole until the new manifest is there.
+            beside = (final / MANIFEST_NAME).exists()
+            return Draft(root, step, final / secrets.token_hex(4) if beside else final)
+        unfinished = final.with_name(f"{UNFINISHED}{final.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        return Draft(root, step, unfinished)
+
+
+def add(draft: Draft, contents: Mapping[str, Content]) -> dict[str, FileEntry]:
+    """Write files of a checkpoint; every process may add its own. Returns their entries for the manifest."""
+    with _storing(draft.root, draft.step):
+        return {name: write_content(draft.place / name, content) for name, content in contents.items()}
+
+
+def commit(draft: Draft, files: dict[str, FileEntry], facts: dict[str, Any]) -> Stored:
+    """Make a checkpoint of all the files that were added, as one process does in the end."""
     from leyden_contract.manifest import MANIFEST_NAME, Manifest, digest_of, step_directory
 
-    final = root / step_directory(facts["step"])
-    unfinished = root / f"{UNFINISHED}{final.name}"
+    unfinished, final = draft.place, draft.root / step_directory(draft.step)
+    if isinstance(unfinished, Url) and unfinished != final:
+        files = {f"{unfinished.name}/{name}": entry for name, entry in files.items()}
+        exports = {kind: f"{unfinished.name}/{name}" for kind, name in facts.get("exports", {}).items()}
+        facts = {**facts, "exports": exports}
+    manifest = Manifest(files=files, **facts)
+    text = manifest.model_dump_json(indent=2).encode()
+    stored = Stored(final, manifest, digest_of(text))
+    with _storing(draft.root, draft.step):
+        if isinstance(unfinished, Path) and isinstance(final, Path):
+            put(unfinished / MANIFEST_NAME, text)
+            _put_in_place(unfinished, final)
+        else:
+            put(final / MANIFEST_NAME, text)
+            _remove_strays(stored)
+    return stored
+
+
+@contextmanager
+def _storing(root: Place, step: int) -> Iterator[None]:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        files = {name: _write_file(unfinished / name, content) for name, content in contents.items()}
-        manifest = Manifest(files=files, **facts)
-        text = manifest.model_dump_json(indent=2).encode()
-        _write_bytes(unfinished / f"{MANIFEST_NAME}.tmp", text)
-        _sync_directory(unfinished)
-        os.rename(unfinished / f"{MANIFEST_NAME}.tmp", unfinished / MANIFEST_NAME)
-        _sync_directory(unfinished)
-        _put_in_place(unfinished, final)
+        yield
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        shutil.rmtree(unfinished, ignore_errors=True)
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise CheckpointStorage(
-            f"the checkpoint of step {facts['step']} cannot be written to {root}: {cause}; "
-            "earlier checkpoints are untouched"
+            f"the checkpoint of step {step} cannot be written to {root}: {cause}; earlier checkpoints are untouched"
         ) from error
-    return Stored(final, manifest, digest_of(text))
 
 
 def _put_in_place(unfinished: Path, final: Path) -> None:
+    from leyden_contract.manifest import PINNED_NAME
+
     old = final.parent / f"{REPLACED}{final.name}"
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
+        if (final / PINNED_NAME).exists():
+            shutil.copyfile(final / PINNED_NAME, unfinished / PINNED_NAME)
         os.rename(final, old)
     os.rename(unfinished, final)
-    _sync_directory(final.parent)
+    sync_directory(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_file(path: Path, content: dict[str, Any] | bytes) -> FileEntry:
-    from leyden_contract.manifest import FileEntry
+def _remove_strays(stored: Stored) -> None:
+    """Delete what a checkpoint's folder in an object store holds beside its files: those of the one it replaced."""
+    from leyden_contract.manifest import MANIFEST_NAME, PINNED_NAME
 
-    with path.open("wb") as file:
-        if isinstance(content, bytes):
-            file.write(content)
-        else:
-            torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    return FileEntry(sha256=_sha256(path), size=path.stat().st_size)
+    stay = {MANIFEST_NAME, PINNED_NAME, *(name.split("/")[0] for name in stored.manifest.files)}
+    for entry in stored.path.iterdir():
+        if entry.name not in stay:
+            remove_tree(entry)
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def prepare(root: Path, run: str = "") -> None:
+def prepare(root: Place, run: str = "") -> None:
     """Make the directory of a run's checkpoints, prove that it can be written, and clear what a killed writer left.
 
     Unfinished directories go, a checkpoint caught in replacement comes back. ``run``: becomes the one that writes here.
@@ -123,17 +189,31 @@ def prepare(root: Path, run: str = "") -> None:
         root.mkdir(parents=True, exist_ok=True)
         if run:
             _take_over(root, run)
-        (root / f"{UNFINISHED}probe").mkdir(exist_ok=True)
-        for entry in list(root.iterdir()):
-            if entry.name.startswith(REPLACED) and not (root / entry.name.removeprefix(REPLACED)).exists():
-                os.rename(entry, root / entry.name.removeprefix(REPLACED))
-            elif entry.name.startswith((UNFINISHED, REPLACED)):
-                shutil.rmtree(entry)
+        put(root / f"{UNFINISHED}probe", b"")
+        entries: list[Place] = list(root.iterdir())
+        for entry in entries:
+            _clear(root, entry)
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
 
-def inspect(path: Path) -> Stored:
+def _clear(root: Place, entry: Place) -> None:
+    from leyden_contract.manifest import MANIFEST_NAME, parse_step
+
+    original = entry.name.removeprefix(REPLACED)
+    if isinstance(entry, Path) and entry.name != original and not (root / original).exists():
+        os.rename(entry, entry.with_name(original))
+    elif isinstance(entry, Path) and entry.name.startswith((UNFINISHED, REPLACED)):
+        # Under another name first: a process that nobody can reach may still be putting files into it.
+        doomed = entry.rename(entry.with_name(f"{UNFINISHED}{secrets.token_hex(4)}"))
+        doomed.unlink() if doomed.is_file() else shutil.rmtree(doomed)
+    elif isinstance(entry, Url) and entry.name.startswith(UNFINISHED):
+        entry.unlink()
+    elif isinstance(entry, Url) and parse_step(entry.name) is not None and not (entry / MANIFEST_NAME).exists():
+        remove_tree(entry)
+
+
+def inspect(path: Place) -> Stored:
     """The manifest of a checkpoint directory. Raises ``CheckpointCorrupt`` where there is none that can be read."""
     from pydantic import ValidationError
 
@@ -155,36 +235,66 @@ def verify(stored: Stored) -> None:
     for name, entry in stored.manifest.files.items():
         path = stored.path / name
         try:
-            size = path.stat().st_size
-            if size != entry.size:
-                raise CheckpointCorrupt(f"{stored.path.name}: {name} has {size} bytes instead of {entry.size}")
-            if _sha256(path) != entry.sha256:
+            if (found := size(path)) != entry.size:
+                raise CheckpointCorrupt(f"{stored.path.name}: {name} has {found} bytes instead of {entry.size}")
+            if sha256(path) != entry.sha256:
                 raise CheckpointCorrupt(f"{stored.path.name}: {name} does not have the SHA-256 of its manifest")
         except OSError as error:
             raise CheckpointCorrupt(f"{stored.path.name}: {name} cannot be read: {error.strerror}") from error
 
 
-def read(path: Path, map_location: Any = None) -> dict[str, Any]:
+def read(path: Place, map_location: Any = None) -> dict[str, Any]:
     """A checkpoint directory as one dict, under Lightning's keys. Only plain values and tensors are read."""
+    stored = inspect(path)
+    contents = {"state_dict": _load(stored, WEIGHTS, map_location), **_load(stored, STATE, map_location)}
+    ranks = sum(entry.rsplit("/", 1)[-1].startswith(SHARD) for entry in stored.manifest.files)
+    if not ranks:
+        return contents
+    from leyden.checkpoint.shards import join
+
+    whole: dict[str, Any] = join(
+        contents, [_load(stored, shard_name(rank, ranks), map_location) for rank in range(ranks)]
+    )
+    return whole
+
+
+def shard_name(rank: int, ranks: int) -> str:
+    """The file of a rank's shards."""
+    return f"{SHARD}{rank:05d}-of-{ranks:05d}.pt"
+
+
+def _load(stored: Stored, name: str, map_location: Any) -> dict[str, Any]:
+    place = stored.file(name)
+    if place is None:
+        raise CheckpointCorrupt(f"{stored.path.name}: the manifest lists no {name}")
     try:
-        weights = torch.load(path / WEIGHTS, map_location=map_location, weights_only=True)
-        state: dict[str, Any] = torch.load(path / STATE, map_location=map_location, weights_only=True)
+        with place.open("rb") as file:
+            content: dict[str, Any] = torch.load(file, map_location=map_location, weights_only=True)
     except OSError as error:
-        raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror}") from error
-    return {"state_dict": weights, **state}
+        raise CheckpointStorage(f"the checkpoint {stored.path} cannot be read: {error.strerror}") from error
+    return content
 
 
-def complete(root: Path, ignored: frozenset[str] = frozenset()) -> list[Stored]:
+def complete(root: Place, ignored: frozenset[str] = frozenset()) -> list[Stored]:
     """All checkpoints with a valid manifest but those with an ``ignored`` digest, newest first; files not verified."""
-    from leyden_contract.manifest import complete_steps, step_directory
+    from leyden_contract.manifest import step_directory
 
     found = []
-    for step in complete_steps(root):
+    for step in _steps(root):
         try:
             found.append(inspect(root / step_directory(step)))
         except CheckpointCorrupt:
             continue  # no reader takes it; choosing what to resume from says why
     return [stored for stored in found if stored.digest not in ignored]
+
+
+def _steps(root: Place) -> list[int]:
+    from leyden_contract.manifest import complete_steps
+
+    try:
+        return complete_steps(root)
+    except OSError as error:
+        raise CheckpointStorage(f"the checkpoint directory {root} cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -197,13 +307,13 @@ class Choice:
     """Digests of those passed over, as far as their manifests can be read."""
 
 
-def choose(root: Path, step: int | None = None, ignored: frozenset[str] = frozenset()) -> Choice:
+def choose(root: Place, step: int | None = None, ignored: frozenset[str] = frozenset()) -> Choice:
     """The newest checkpoint (or that of ``step``) whose files are whole."""
-    from leyden_contract.manifest import complete_steps, step_directory
+    from leyden_contract.manifest import step_directory
 
     skipped: list[str] = []
     damaged: set[str] = set()
-    for candidate in complete_steps(root) if step is None else [step]:
+    for candidate in _steps(root) if step is None else [step]:
         try:
             stored = inspect(root / step_directory(candidate))
         except CheckpointCorrupt as error:
@@ -221,46 +331,43 @@ def choose(root: Path, step: int | None = None, ignored: frozenset[str] = frozen
     return Choice(None, tuple(skipped), frozenset(damaged))
 
 
-def disown(root: Path, owner: str, first: bool) -> frozenset[str]:
+def disown(root: Place, owner: str, first: bool) -> frozenset[str]:
     """Digests of the checkpoints that were there before ``owner`` first asked, if not now. Later it gets the same."""
     note = root / f".before-{owner}"
     try:
         if first or not note.exists():
             root.mkdir(parents=True, exist_ok=True)
-            _write_bytes(note, "\n".join(stored.digest for stored in complete(root)).encode())
-        return frozenset(note.read_text().split())
+            put(note, "\n".join(stored.digest for stored in complete(root)).encode())
+        return frozenset(note.read_bytes().decode().split())
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
 
-def _take_over(root: Path, run: str) -> None:
+def _take_over(root: Place, run: str) -> None:
     """Runs are listed in the order in which they came, and the last one writes."""
     listed = _writers(root)
     if run not in listed:
-        _write_bytes(root / f"{WRITERS}.tmp", "\n".join([*listed, run]).encode())
-        os.rename(root / f"{WRITERS}.tmp", root / WRITERS)
+        put(root / WRITERS, "\n".join([*listed, run]).encode())
     must_write(root, run)
 
 
-def must_write(root: Path, run: str) -> None:
-    """Raise ``Superseded`` where another run took over from ``run``.
+def must_write(root: Place, run: str) -> None:
+    """Raise ``Superseded`` where another run took over from ``run``; one without a name takes its chances.
 
     Processes on a node that nobody can reach go on for as long as they like. They must not replace or prune the
     checkpoints of the attempt that was begun without them.
     """
     try:
-        listed = _writers(root)
+        listed = _writers(root) if run else []
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint directory {root} cannot be read: {error.strerror}") from error
     if listed and listed[-1] != run:
         raise Superseded(f"run {listed[-1]} writes its checkpoints to {root} now; {run} must not any more")
 
 
-def _writers(root: Path) -> list[str]:
-    try:
-        return (root / WRITERS).read_text().splitlines()
-    except FileNotFoundError:
-        return []
+def _writers(root: Place) -> list[str]:
+    note = root / WRITERS
+    return note.read_bytes().decode().splitlines() if note.exists() else []
 
 
 def rank(kept: list[Stored], metric: str, mode: str) -> list[Stored]:
@@ -273,16 +380,17 @@ def rank(kept: list[Stored], metric: str, mode: str) -> list[Stored]:
 def surplus(kept: list[Stored], last: int, best: list[Stored]) -> list[Stored]:
     """What pruning removes: all but the ``last`` newest and the ``best``. The newest always stays."""
     newest = sorted(kept, key=lambda stored: -stored.step)[: max(1, last)]
-    stay = {stored.path for stored in (*newest, *best)}
-    return [stored for stored in kept if stored.path not in stay]
+    stay = {stored.step for stored in (*newest, *best)}
+    return [stored for stored in kept if stored.step not in stay]
 
 
 def remove(stored: Stored) -> None:
-    """Delete a checkpoint, manifest first, so that a half-deleted one is none."""
+    """Delete a checkpoint, manifest first, so that a half-deleted one is none. One that is pinned stays."""
     from leyden_contract.manifest import MANIFEST_NAME
 
     try:
-        (stored.path / MANIFEST_NAME).unlink(missing_ok=True)
-        shutil.rmtree(stored.path)
+        if not stored.pinned:
+            (stored.path / MANIFEST_NAME).unlink(missing_ok=True)
+            remove_tree(stored.path)
     except OSError as error:
         raise CheckpointStorage(f"the old checkpoint {stored.path} cannot be removed: {error.strerror}") from error

@@ -76,7 +76,7 @@ class Profiler:
         if self.filename is None:
             print(text, flush=True)
             return
-        folder = self.dirpath if self.dirpath is not None else Path(trainer.log_dir or trainer.default_root_dir)
+        folder = self.dirpath if self.dirpath is not None else Path(trainer.log_dir or str(trainer.default_root_dir))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{stage}-{self.filename}.txt").write_text(text + "\n")
 

@@ -1,0 +1,70 @@
+"""What ``Trainer(plugins=...)`` takes: a precision, and an object that knows this process's place in a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from leyden.environments import ClusterEnvironment, is_cluster_environment
+from leyden.errors import MisconfigurationError, bad_value
+from leyden.precision import CPU, Precision
+
+__all__ = ["ClusterEnvironment", "DoublePrecision", "HalfPrecision", "MixedPrecision", "Plugins", "Precision"]
+
+
+class MixedPrecision(Precision):
+    """``16-mixed`` or ``bf16-mixed``, as Lightning's users give it."""
+
+
+class HalfPrecision(Precision):
+    """``16-true`` or ``bf16-true``."""
+
+
+class DoublePrecision(Precision):
+    """``64-true``."""
+
+    def __init__(self, given: object = "64-true", device: torch.device | str = CPU):
+        super().__init__(given, device)
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The Trainer's plugins, by what they do."""
+
+    precision: Precision | None = None
+    cluster: ClusterEnvironment | None = None
+
+    @classmethod
+    def of(cls, given: Any) -> Plugins:
+        """Sort them. Raises ``MisconfigurationError`` for what cannot be honoured."""
+        plugins = list(given) if isinstance(given, (list, tuple)) else [given] if given is not None else []
+        found: dict[str, Any] = {}
+        for plugin in plugins:
+            role = _role(plugin)
+            if role in found:
+                raise MisconfigurationError(f"plugins holds two that decide on the {role}: give one")
+            found[role] = plugin
+        return cls(**found)
+
+    def choose_precision(self, given: object, device: torch.device) -> Precision:
+        """The run's, by the argument or by the plugin."""
+        if self.precision is None:
+            return Precision(given, device)
+        if given is not None:
+            raise MisconfigurationError(f"precision={given!r} and a precision among the plugins exclude each other")
+        return self.precision.on(device)
+
+
+def _role(plugin: Any) -> str:
+    if isinstance(plugin, Precision):
+        return "precision"
+    if is_cluster_environment(plugin):
+        return "cluster"
+    raise bad_value(
+        "plugins",
+        type(plugin).__qualname__,
+        "a leyden.precision.Precision, or an object with main_address, main_port, global_rank(), local_rank() and "
+        "world_size()",
+    )

@@ -1,0 +1,132 @@
+"""What a run asks of the place where it computes. One process on one device answers most of it by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim import Optimizer
+
+from leyden.checkpoint.weights import load_weights
+from leyden.environments import World
+from leyden.errors import bad_value
+
+if TYPE_CHECKING:
+    from leyden.launch import Siblings
+
+
+class Strategy:
+    """One process on one device. Collective calls are then the identity."""
+
+    precisions: tuple[str, ...] | None = None
+    """Those that it can keep; ``None``: all."""
+
+    shards_checkpoints = False
+    """Whether each rank writes its own part of a checkpoint directory."""
+
+    forward_is_collective = False
+    """Whether all ranks must call ``forward`` equally often, evaluating or not."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.world = World()
+        self.siblings: Siblings | None = None
+        """The other ranks of this node, where this process is to start them."""
+        self.control: dist.ProcessGroup | None = None
+        """A gloo group for small messages on the CPU, also where tensors travel by NCCL."""
+
+    @property
+    def global_rank(self) -> int:
+        return self.world.global_rank
+
+    @property
+    def world_size(self) -> int:
+        return self.world.world_size
+
+    @property
+    def root_device(self) -> torch.device:
+        return self.device
+
+    @property
+    def is_global_zero(self) -> bool:
+        return self.world.global_rank == 0
+
+    def check_precision(self, name: str) -> None:
+        """Raise ``MisconfigurationError`` where a run cannot have this precision."""
+        if self.precisions is not None and name not in self.precisions:
+            raise bad_value("precision", name, f"one of {', '.join(self.precisions)} with {type(self).__name__}")
+
+    def synchronize_batchnorm(self, wanted: bool) -> None:
+        """Whether batch norm layers take their statistics over all ranks. Raises ``MisconfigurationError``."""
+
+    def connect(self) -> None:
+        """Join the other processes."""
+
+    def disconnect(self) -> None:
+        """Let go of what a run needed. The processes stay connected for the next."""
+
+    def place(self, module: nn.Module) -> None:
+        """Bring the module to this process's device, before its weights are loaded and its optimizers made."""
+        module.to(self.device)
+
+    def wrap(self, module: nn.Module) -> Callable[..., Any]:
+        """What runs ``training_step`` so that gradients are averaged over ranks."""
+        step: Callable[..., Any] = module.training_step  # type: ignore[assignment]  # every LightningModule has it
+        return step
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """A context in which ``backward`` keeps gradients to this rank."""
+        return nullcontext()
+
+    def before_manual_backward(self, loss: Tensor) -> None:
+        """Prepare for a ``backward`` that is not the only one of its step."""
+
+    # A checkpoint gives whole tensors, whatever the ranks hold.
+
+    def whole(self, state: Any) -> Any:
+        """State with whole tensors on the CPU, where it is sharded. A collective call, for rank 0 alone."""
+        return state
+
+    def load_model_state(self, module: nn.Module, state: dict[str, Any], strict: bool) -> None:
+        """Whole tensors into the module. Raises ``CheckpointMismatch``."""
+        load_weights(module, state, strict)
+
+    def load_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Whole tensors into the optimizer."""
+        optimizer.load_state_dict(state)
+
+    # Between ranks.
+
+    def reduce(self, value: Any, op: str) -> Any:
+        """One value of all ranks by mean, sum, min or max."""
+        return value
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """The plain values of all ranks, by rank."""
+        return [value]
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Rank 0's value."""
+        return value
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+
+    def all_gather(self, data: Any, sync_grads: bool = False) -> Any:
+        """Tensors of all ranks, stacked; nested lists and dicts are walked."""
+        if isinstance(data, dict):
+            return {key: self.all_gather(value, sync_grads) for key, value in data.items()}
+        if isinstance(data, (list, tuple)):
+            return type(data)(self.all_gather(value, sync_grads) for value in data)
+        return self._all_gather(torch.as_tensor(data, device=self.device), sync_grads)
+
+    def _all_gather(self, tensor: Tensor, sync_grads: bool) -> Tensor:
+        return tensor.unsqueeze(0)
+
+
+class SingleDeviceStrategy(Strategy):
+    """One process on one device, whatever else is there."""
