@@ -8,7 +8,10 @@ import importlib.util
 
 from leyden.agent.warm import die_with_parent
 
-MODULES = ("torch", "torch.distributed", "torch.nn.parallel", "torch.optim", "torch.utils.data", "leyden.entry")
+MODULES = (
+    *("torch", "torch.distributed", "torch.nn.parallel", "torch.optim", "torch.utils.data"),
+    *("leyden.entry", "leyden.cli.parser"),
+)
 
 die_with_parent()
 if importlib.util.find_spec("torch"):

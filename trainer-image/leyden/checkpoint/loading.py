@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,8 @@ def read(path: Path, map_location: Any = None, owner: type | None = None) -> dic
             if path.is_dir():
                 store.verify(store.inspect(path))
                 return store.read(path, map_location)
+            if not zipfile.is_zipfile(path):
+                raise CheckpointCorrupt(f"{path} is not a checkpoint, or not all of one: torch.save writes zip files")
             contents = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
