@@ -2,7 +2,10 @@
 
 from importlib import import_module
 
-THEMES = ("callbacks", "checkpoints", "data", "evaluation", "flags", "logging", "optimization", "training")
+THEMES = (
+    *("callbacks", "checkpoints", "cli", "data", "evaluation", "flags", "logging", "optimization", "training"),
+    "utilities",
+)
 
 
 def load() -> None:

@@ -25,7 +25,9 @@ OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 """Type of a module's argument that makes its optimizer; given as a class path with ``init_args``."""
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 """Type of a module's argument that makes its scheduler."""
-SCHEDULERS = (LRScheduler, ReduceLROnPlateau)
+LRSchedulerTypeTuple = (LRScheduler, ReduceLROnPlateau)
+LRSchedulerTypeUnion = LRScheduler | ReduceLROnPlateau
+LRSchedulerType = type[LRScheduler] | type[ReduceLROnPlateau]
 
 
 def instantiate_class(args: Any, init: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, class_from_function
 from torch.optim import Optimizer
 
 from leyden.callbacks import Callback
-from leyden.cli.optimizers import SCHEDULERS
+from leyden.cli.optimizers import LRSchedulerTypeTuple
 from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError
 from leyden.module import LightningModule
@@ -75,7 +75,7 @@ class LightningArgumentParser(ArgumentParser):
 
     def add_lr_scheduler_args(
         self,
-        lr_scheduler_class: type | tuple[type, ...] = SCHEDULERS,
+        lr_scheduler_class: type | tuple[type, ...] = LRSchedulerTypeTuple,
         nested_key: str = "lr_scheduler",
         link_to: str = AUTOMATIC,
     ) -> None:

@@ -61,7 +61,7 @@ class SaveConfigCallback(Callback):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.parser.save(
-                self.config, str(path), skip_none=False, overwrite=self.overwrite, multifile=self.multifile
+                self.config, str(path), skip_unset=False, overwrite=self.overwrite, multifile=self.multifile
             )
         except OSError as error:
             return f"the configuration cannot be written to {path}: {error.strerror}"
