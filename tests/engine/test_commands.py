@@ -32,6 +32,9 @@ class Lit(BoringModel):
         self.save_hyperparameters()
         self.example_input_array = __import__("torch").zeros(1, 32)
 
+    def to_onnx(self, file_path):
+        file_path.write_text(f"onnx of rate {self.hparams.rate}")
+
 class Other(Lit):
     pass
 
@@ -39,6 +42,7 @@ class Data(BoringDataModule):
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
 '''
+EARLY = ("--trainer.callbacks.monitor=x", "--trainer.callbacks.mode=up")
 QUICK = [f"--trainer.{text}" for text in ("max_epochs=1", "limit_train_batches=2", "limit_val_batches=1")]
 
 
@@ -163,6 +167,11 @@ def test_help_lists_the_modules_and_the_trainers_arguments(leyden: Leyden) -> No
             r"trainer.callbacks='Early' .* of type Callback or Sequence\[Callback\] or None$",
             id="callback",
         ),
+        pytest.param(
+            ("fit", "--model", "lines:Lit", "--trainer.callbacks=EarlyStopping", *EARLY),
+            "mode='up' is not allowed: it must be one of 'min', 'max'$",
+            id="callback-value",
+        ),
         pytest.param(("fit", "--config", "none.yaml"), "File does not exist", id="no-config"),
         pytest.param(("fit", "--config", "lines.py"), "config", id="not-a-config"),
         pytest.param(("test", "--model", "lines:Lit", "--ckpt_path=x"), "there is no checkpoint at x", id="checkpoint"),
@@ -218,6 +227,14 @@ def test_inspect_refuses_what_was_changed(leyden: Leyden, checkpoint: Path) -> N
     assert code == 2 and "weights.pt does not have the SHA-256 of its manifest" in said
 
 
+def test_export_asks_the_checkpoints_own_module(leyden: Leyden, checkpoint: Path, workspace: Path) -> None:
+    code, said = leyden("export", str(checkpoint), "--format", "onnx", "--output", "exports")
+    assert code == 0, said
+    (written,) = (workspace / "exports").iterdir()
+    assert written.name == "step-000000000002.onnx" and written.read_text() == "onnx of rate 0.25"
+    assert said.strip() == "exports/step-000000000002.onnx"
+
+
 def test_predictions_are_shown_or_kept(leyden: Leyden) -> None:
     command = ("predict", "--model", "lines:Lit", "--trainer.limit_predict_batches=3")
     code, said = leyden(*command)
@@ -238,6 +255,14 @@ def test_validate_and_test_print_their_metrics(leyden: Leyden, workspace: Path) 
     for command in ("validate", "test"):
         code, said = leyden(command, "--model", "measured:Measured")
         assert code == 0 and "seen=1" in said
+
+
+def test_what_a_constructor_raises_comes_out_as_it_is(leyden: Leyden, workspace: Path) -> None:
+    (workspace / "failing.py").write_text(
+        "from lines import Lit\nclass Failing(Lit):\n    def __init__(self): raise ValueError('no such data')\n"
+    )
+    with pytest.raises(ValueError, match=r"^no such data$"):
+        leyden("fit", "--model", "failing:Failing")
 
 
 def test_the_command_is_a_process_of_its_own(workspace: Path) -> None:

@@ -137,6 +137,11 @@ def config(section: str, **values: Any) -> dict[str, Any]:
             "config.trainer.callbacks: leyden.callbacks.EarlyStopping: Option 'monito' is not accepted$",
             id="callback-argument",
         ),
+        pytest.param(
+            config("trainer", callbacks=[{"class_path": "EarlyStopping", "init_args": {"monitor": "x", "mode": "up"}}]),
+            "MisconfigurationError: mode='up' is not allowed: it must be one of 'min', 'max'$",
+            id="callback-value",
+        ),
         pytest.param(config("optimizer", lr=1), "one of model, data, trainer", id="unknown-section"),
     ],
 )

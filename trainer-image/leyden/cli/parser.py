@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, class_from_function
+from jsonargparse import ArgumentParser, Namespace, class_from_function
 from torch.optim import Optimizer
 
 from leyden.callbacks import Callback
@@ -39,6 +39,26 @@ class LightningArgumentParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         super().error(sentence(message), ex)
+
+    def instantiate(self, namespace: Namespace, *args: Any, instantiators: Any = (), **kwargs: Any) -> Namespace:
+        """Build what the configuration names. What a constructor raises comes out as it is: jsonargparse would take it
+        for a value of the wrong type."""
+        raised: list[Exception] = []
+
+        def build(cls: type, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return cls(*args, **kwargs)
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        try:
+            own = [*(instantiators or ()), (build, object, True)]
+            return super().instantiate(namespace, *args, instantiators=own, **kwargs)
+        except ValueError:
+            if raised:
+                raise raised[-1] from None
+            raise
 
     def add_lightning_class_args(
         self, lightning_class: Callable[..., Any], nested_key: str, subclass_mode: bool = False, required: bool = True
