@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -292,6 +293,16 @@ def cli_seeds_before_it_builds(seen: Seen) -> None:
     seen.values["seeds"].append(cli.config.fit.seed_everything)
     cli = run(seen, "fit", "--seed_everything=false")
     seen.values["seeds"].append(cli.config.fit.seed_everything)
+
+
+@program
+def cli_reads_the_environment(seen: Seen) -> None:
+    os.environ["PL_FIT__MODEL__LR"] = "0.08"
+    try:
+        cli = run(seen, "fit", parser_kwargs={"default_env": True, "fit": {"default_env": True}})
+    finally:
+        del os.environ["PL_FIT__MODEL__LR"]
+    seen.values["lr"] = cli.model.lr
 
 
 @program

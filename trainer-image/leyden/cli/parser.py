@@ -54,11 +54,12 @@ class LightningArgumentParser(ArgumentParser):
 
         try:
             own = [*(instantiators or ()), (build, object, True)]
-            return super().instantiate(namespace, *args, instantiators=own, **kwargs)
+            built: Namespace = super().instantiate(namespace, *args, instantiators=own, **kwargs)
         except ValueError:
             if raised:
                 raise raised[-1] from None
             raise
+        return built
 
     def add_lightning_class_args(
         self, lightning_class: Callable[..., Any], nested_key: str, subclass_mode: bool = False, required: bool = True

@@ -78,54 +78,50 @@ HOMES = {
 }
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
+HELPERS = """
+    BType BoringDataModuleNoLen DistributedDataParallel DummyLogger EarlyStoppingReason ExperimentWriter
+    Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum LightningLSTM
+    LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper SequenceSampler SimpleLSTM
+    Transformer WikiText2 WriteInterval clean_namespace collect_init_args disable_possible_user_warnings
+    do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats get_device_stats
+    get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats get_standard_metrics
+    get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory is_cudnn_snafu
+    is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr lightning_setattr
+    merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach save_hyperparameters
+    set_shared_parameters summarize
+"""
+"""Functions and small classes of Lightning's modules that few programs name."""
+
 NOT_PROVIDED = frozenset(
     (
+        *HELPERS.split(),
         "AsyncCheckpointIO",
-        "BType",
         "BatchSizeFinder",
         "BitsandbytesPrecision",
-        "BoringDataModuleNoLen",
         "Checkpoint",
         "CheckpointIO",
         "CometLogger",
         "DeepSpeedPrecision",
         "DeepSpeedStrategy",
-        "DistributedDataParallel",
         "DoublePrecision",
-        "DummyLogger",
-        "EarlyStoppingReason",
-        "ExperimentWriter",
         "FSDPPrecision",
         "FSDPStrategy",
         "Fabric",
         "HalfPrecision",
-        "Interval",
-        "IterableBoringDataModule",
-        "LayerSummary",
         "LayerSync",
         "LearningRateFinder",
-        "LightningDoublePrecisionModule",
-        "LightningEnum",
-        "LightningLSTM",
-        "LightningTransformer",
         "LitLogger",
         "MLFlowLogger",
-        "MODULE_OPTIMIZERS",
         "MPSAccelerator",
         "MixedPrecision",
         "ModelParallelStrategy",
         "ModelPruning",
         "NeptuneLogger",
-        "Net",
         "ParallelStrategy",
-        "RegisterRecordFunction",
         "RichModelSummary",
         "RichProgressBar",
-        "ScheduleWrapper",
-        "SequenceSampler",
         "ServableModule",
         "ServableModuleValidator",
-        "SimpleLSTM",
         "SingleDeviceStrategy",
         "SingleDeviceXLAStrategy",
         "SpikeDetection",
@@ -133,91 +129,26 @@ NOT_PROVIDED = frozenset(
         "TensorBoardLogger",
         "TorchCheckpointIO",
         "TorchSyncBatchNorm",
-        "Transformer",
         "TransformerEnginePrecision",
         "WandbLogger",
-        "WikiText2",
-        "WriteInterval",
         "XLAAccelerator",
         "XLACheckpointIO",
         "XLAPrecision",
         "XLAProfiler",
         "XLAStrategy",
-        "clean_namespace",
-        "collect_init_args",
-        "disable_possible_user_warnings",
-        "do_nothing_closure",
-        "extract_batch_size",
-        "find_shared_parameters",
-        "get_cpu_stats",
-        "get_device_stats",
-        "get_formatted_model_size",
-        "get_human_readable_count",
-        "get_init_args",
-        "get_nvidia_gpu_stats",
-        "get_standard_metrics",
-        "get_torchvision_model",
-        "has_len_all_ranks",
-        "instantiate_module",
-        "is_cuda_out_of_memory",
-        "is_cudnn_snafu",
-        "is_out_of_cpu_memory",
-        "is_picklable",
-        "is_shared_filesystem",
-        "lightning_getattr",
-        "lightning_hasattr",
-        "lightning_setattr",
-        "merge_dicts",
-        "multiplicative",
-        "parse_batch_shape",
-        "parse_class_init_keys",
-        "recursive_detach",
-        "save_hyperparameters",
-        "set_shared_parameters",
-        "summarize",
     )
 )
 """Public names of Lightning 2.6 that Leyden has not; ``docs/migrating.md`` says of each what to do."""
 
-LEFT_OUT = frozenset(
-    (
-        "accelerators.mps",
-        "accelerators.xla",
-        "callbacks.progress.rich_progress",
-        "callbacks.progress.tqdm_progress",
-        "core.saving",
-        "demos.lstm",
-        "demos.mnist_datamodule",
-        "demos.transformer",
-        "loggers.comet",
-        "loggers.neptune",
-        "loggers.utilities",
-        "loops",
-        "overrides",
-        "plugins.environments",
-        "plugins.io",
-        "plugins.layer_sync",
-        "serve",
-        "strategies.deepspeed",
-        "strategies.launchers",
-        "trainer.call",
-        "trainer.configuration_validator",
-        "trainer.connectors",
-        "trainer.setup",
-        "tuner.batch_size_scaling",
-        "utilities.argparse",
-        "utilities.compile",
-        "utilities.consolidate_checkpoint",
-        "utilities.deepspeed",
-        "utilities.imports",
-        "utilities.migration",
-        "utilities.model_registry",
-        "utilities.model_summary.model_summary_deepspeed",
-        "utilities.parameter_tying",
-        "utilities.signature_utils",
-        "utilities.testing",
-        "utilities.upgrade_checkpoint",
-        "utilities.warnings",
-    )
-)
+MODULES = """
+    accelerators.mps accelerators.xla callbacks.progress.rich_progress callbacks.progress.tqdm_progress
+    core.saving demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
+    loggers.utilities loops overrides plugins.environments plugins.io plugins.layer_sync serve
+    strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
+    trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
+    utilities.deepspeed utilities.imports utilities.migration utilities.model_registry
+    utilities.model_summary.model_summary_deepspeed utilities.parameter_tying utilities.signature_utils
+    utilities.testing utilities.upgrade_checkpoint utilities.warnings
+"""
+LEFT_OUT = frozenset(MODULES.split())
 """Modules of Lightning 2.6, without the package's name, that Leyden has not; mostly its inner parts."""
