@@ -141,6 +141,7 @@ def test_help_lists_the_modules_and_the_trainers_arguments(leyden: Leyden) -> No
         pytest.param(("fitt",), "'fitt' is not a command; there are: fit, validate", id="command"),
         pytest.param(("fit",), "required: fit.model", id="no-model"),
         pytest.param(("fit", "--model", "nowhere:Lit"), "there is no module nowhere$", id="module"),
+        pytest.param(("fit", "--model", "lines"), "'lines' is not .* `package.module:Class`$", id="no-class"),
         pytest.param(("fit", "--model", "lines:Lot"), "lines has no 'Lot'; its classes are: Lit, Other", id="class"),
         pytest.param(("fit", "--model", "lines.Lot"), "model: lines.Lot: .*has no attribute 'Lot'", id="dotted"),
         pytest.param(("fit", "--model", "lines:Data"), "lines:Data is not a LightningModule", id="kind"),

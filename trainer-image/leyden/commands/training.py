@@ -43,7 +43,7 @@ def _with_classes(arguments: list[str], classes: dict[str, Any]) -> Any:
     for argument in arguments:
         name, _, value = argument.partition("=") if argument.startswith("--") else (option, "", argument)
         option = argument
-        if name in KINDS and re.fullmatch(r"[\w.]+:\w+", value):
+        if name in KINDS and re.fullmatch(r"[\w.]+:\w+|\w+", value):
             classes[name] = load_class(value, KINDS[name])
             argument = argument.replace(":", ".")
         yield argument
