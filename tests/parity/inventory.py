@@ -28,7 +28,8 @@ def names() -> Names:
 
 
 def public(module: ModuleType) -> list[str]:
-    """``__all__``; without it, what the module itself defines: functions, classes and type aliases."""
+    """``__all__``; without it, what the module itself defines (functions, classes, type
+    aliases) and, in a package, what it imports."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     assert module.__file__ is not None
@@ -38,6 +39,8 @@ def public(module: ModuleType) -> list[str]:
             found.add(node.name)
         elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Subscript)):
             found.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.ImportFrom) and hasattr(module, "__path__"):
+            found.update(alias.asname or alias.name for alias in node.names)
     return sorted(name for name in found if not name.startswith("_") and hasattr(module, name))
 
 

@@ -79,16 +79,16 @@ HOMES = {
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
 HELPERS = """
-    BType BoringDataModuleNoLen DistributedDataParallel DummyLogger EarlyStoppingReason ExperimentWriter
-    Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum LightningLSTM
-    LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper SequenceSampler SimpleLSTM
-    Transformer WikiText2 WriteInterval clean_namespace collect_init_args disable_possible_user_warnings
-    do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats get_device_stats
-    get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats get_standard_metrics
-    get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory is_cudnn_snafu
-    is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr lightning_setattr
-    merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach save_hyperparameters
-    set_shared_parameters summarize
+    BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel DummyLogger EarlyStoppingReason
+    ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
+    LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
+    SequenceSampler SimpleLSTM Transformer WikiText2 WriteInterval clean_namespace collect_init_args
+    disable_possible_user_warnings do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
+    get_device_stats get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats
+    get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
+    is_cudnn_snafu is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr
+    lightning_setattr merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach
+    save_hyperparameters set_shared_parameters summarize
 """
 """Functions and small classes of Lightning's modules that few programs name."""
 
