@@ -29,6 +29,9 @@ class Run(Frozen):
 
     module: ModuleRun | None = None
     script: ScriptRun | None = None
+    lightning: Literal["installed", "leyden"] = Field(
+        default="installed", description="what `import lightning` is; `leyden`: Leyden, where it is not installed"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Run":

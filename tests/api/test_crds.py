@@ -90,6 +90,12 @@ def apply(server: ApiServer, body: dict[str, Any], *options: str) -> str:
             ["path", "../x"],
             id="path",
         ),
+        pytest.param(
+            job(run={**MODULE, "lightning": "leyden"}),
+            job(run={**MODULE, "lightning": "mine"}),
+            ["run.lightning", "mine", "installed", "leyden"],
+            id="lightning",
+        ),
         pytest.param(job(processesPerNode=4), job(processesPerNode=0), ["processesPerNode", "not 0"], id="no-process"),
         pytest.param(
             job(processesPerNode="auto"), job(processesPerNode="some"), ["auto or a number", "not some"], id="processes"

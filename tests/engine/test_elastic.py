@@ -72,6 +72,17 @@ def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatc
     assert commits[-1].best is not None and len(commits[-1].kept) == 2
 
 
+def test_a_jobs_config_builds_callbacks_and_loggers(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "3")
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "loss_epoch", "patience": "5"}}
+    logger = {"class_path": "leyden.loggers.JSONLinesLogger", "init_args": {"save_dir": str(workspace / "logs")}}
+    trainer = {"callbacks": [stopping], "logger": logger, "max_epochs": 1, "log_every_n_steps": 1}
+    run_module(job(config={**CONFIG, "trainer": trainer}), CheckpointPlan(directory=str(workspace / "checkpoints")))
+    (log,) = (workspace / "logs").rglob("*.jsonl")
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if "loss_step" in line]
+    assert steps == [0, 1, 2]
+
+
 def ticks(shared: Path) -> int:
     (count,) = struct.unpack("<q", (shared / "step").read_bytes())
     return int(count)
@@ -111,6 +122,26 @@ def config(section: str, **values: Any) -> dict[str, Any]:
         pytest.param(config("model", rate=1), "config.model.rate is not an argument.*takes: lr", id="model-argument"),
         pytest.param(config("data"), "config.data lacks batch_size", id="missing-data-argument"),
         pytest.param(config("trainer", epochs=1), "config.trainer.epochs is not.*max_epochs", id="trainer-argument"),
+        pytest.param(config("model", lr="fast"), "config.model.lr='fast' .* of type float$", id="model-value"),
+        pytest.param(config("data", batch_size="x"), "config.data.batch_size='x' .* of type int$", id="data-value"),
+        pytest.param(
+            config("trainer", max_epochs="many"), "config.trainer.max_epochs='many' .* int or None$", id="trainer-value"
+        ),
+        pytest.param(
+            config("trainer", callbacks=[{"class_path": "leyden.callbacks.Early"}]),
+            "config.trainer.callbacks: leyden.callbacks.Early: .* no attribute 'Early'$",
+            id="unknown-callback",
+        ),
+        pytest.param(
+            config("trainer", callbacks=[{"class_path": "EarlyStopping", "init_args": {"monito": "x"}}]),
+            "config.trainer.callbacks: leyden.callbacks.EarlyStopping: Option 'monito' is not accepted$",
+            id="callback-argument",
+        ),
+        pytest.param(
+            config("trainer", callbacks=[{"class_path": "EarlyStopping", "init_args": {"monitor": "x", "mode": "up"}}]),
+            "MisconfigurationError: mode='up' is not allowed: it must be one of 'min', 'max'$",
+            id="callback-value",
+        ),
         pytest.param(config("optimizer", lr=1), "one of model, data, trainer", id="unknown-section"),
     ],
 )

@@ -86,7 +86,30 @@ def _classes(module: Any, kind: type) -> list[str]:
 
 
 def build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
-    """Call a class with arguments from a config, once they are known to fit."""
+    """Call a class with arguments from a config, by the rules of the command line.
+
+    Values become what the annotations say, and ``class_path`` with ``init_args`` an object of that class. Arguments
+    that are not given are left to the class.
+    """
+    from jsonargparse import ArgumentError
+
+    from leyden.cli.parser import LightningArgumentParser
+
+    names = _checked_names(cls, arguments, where)
+    parser = LightningArgumentParser(exit_on_error=False)
+    left_out = {name for name in names if name not in arguments}
+    known = parser.add_class_arguments(cls, where, fail_untyped=False, instantiate=False, skip=left_out)
+    typed = {name: value for name, value in arguments.items() if f"{where}.{name}" in known}
+    try:
+        parsed = parser.parse_object({f"{where}.{name}": value for name, value in typed.items()})
+    except ArgumentError as error:
+        raise MisconfigurationError(error.message) from error
+    built = parser.instantiate(parsed)
+    return cls(**{**arguments, **{name: built[f"{where}.{name}"] for name in typed}})
+
+
+def _checked_names(cls: Any, arguments: dict[str, Any], where: str) -> list[str]:
+    """The names of a class's arguments, once those that are given are known to fit."""
     # Of __init__, because modules take anything in __new__.
     parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -99,4 +122,4 @@ def build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
     missing = [n for n, p in named.items() if p.default is p.empty and n not in arguments]
     if missing:
         raise MisconfigurationError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} needs")
-    return cls(**arguments)
+    return list(named)

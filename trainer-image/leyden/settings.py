@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -187,13 +187,15 @@ def from_environment(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def wrapped(self: Any, **given: Any) -> None:
-        for name in names:
-            text = os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}")
-            if text is not None and name not in given:
-                given[name] = _literal(text)
-        init(self, **given)
+        init(self, **{**environment_values(names), **given})
 
     return wrapped
+
+
+def environment_values(names: Iterable[str]) -> dict[str, Any]:
+    """The Trainer's arguments that the environment gives."""
+    given = {name: os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") for name in names}
+    return {name: _literal(text) for name, text in given.items() if text is not None}
 
 
 def _literal(text: str) -> Any:

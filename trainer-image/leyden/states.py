@@ -55,3 +55,7 @@ class RunStatus:
     def stopped(self) -> bool:
         """Whether it ended, in whatever way."""
         return self.status in (TrainerStatus.FINISHED, TrainerStatus.INTERRUPTED)
+
+
+TrainerState = RunStatus
+"""Lightning's name."""

@@ -109,6 +109,10 @@ class Run(Model):
     )
     module: ModuleRun | None = Field(default=None, description="a LightningModule that Leyden's engine trains")
     script: ScriptRun | None = Field(default=None, description="a script for `torch.distributed`")
+    lightning: Literal["installed", "leyden"] = Field(
+        default="installed",
+        description="what `import lightning` is in the code: the installed package, or Leyden where there is none",
+    )
 
 
 class Nodes(Model):

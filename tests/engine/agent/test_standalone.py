@@ -36,11 +36,12 @@ if __name__ == "__main__":
 """
 
 
-def launch(directory: Path, source: str, *args: str) -> subprocess.CompletedProcess[str]:
+def launch(directory: Path, source: str, *args: str, lightning: str = "installed") -> subprocess.CompletedProcess[str]:
+    options = ["--standalone", "--nproc", "2", *(["--as-lightning"] if lightning == "leyden" else [])]
     script = directory / "script.py"
     script.write_text(source)
     return subprocess.run(
-        [sys.executable, "-m", "leyden.agent", "--standalone", "--nproc", "2", str(script), *args],
+        [sys.executable, "-m", "leyden.agent", *options, str(script), *args],
         env={"PYTHONPATH": f"{ROOT}/contract:{ROOT}/trainer-image", "PATH": "/usr/bin:/bin", "TMPDIR": str(directory)},
         cwd=directory,
         capture_output=True,
@@ -72,3 +73,24 @@ def test_a_script_runs_as_under_torchrun(tmp_path: Path) -> None:
 def test_a_failure_is_named_and_ends_all(tmp_path: Path, source: str, code: int, said: str) -> None:
     done = launch(tmp_path, source)
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
+
+
+IMPORTS_LIGHTNING = """
+import lightning.pytorch as pl
+from lightning.pytorch.demos.boring_classes import BoringModel
+
+if __name__ == "__main__":
+    quiet = dict(logger=False, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer = pl.Trainer(max_epochs=1, limit_train_batches=4, limit_val_batches=1, accelerator="cpu", **quiet)
+    trainer.fit(BoringModel())
+    print(trainer.global_step, "steps on", trainer.world_size, "ranks with", type(trainer).__module__)
+"""
+
+
+def test_a_script_that_imports_lightning_trains_with_leyden(tmp_path: Path) -> None:
+    done = launch(tmp_path, IMPORTS_LIGHTNING, lightning="leyden")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rank in (0, 1):
+        assert f"[rank {rank}] 4 steps on 2 ranks with leyden.trainer\n" in done.stdout
+    done = launch(tmp_path, IMPORTS_LIGHTNING)
+    assert done.returncode == 78 and "ModuleNotFound: lightning" in done.stdout

@@ -3,16 +3,8 @@
 from importlib import import_module
 
 THEMES = (
-    "callbacks",
-    "checkpoints",
-    "data",
-    "distributed",
-    "evaluation",
-    "export",
-    "flags",
-    "logging",
-    "optimization",
-    "training",
+    *("callbacks", "checkpoints", "cli", "data", "distributed", "evaluation", "export", "flags", "logging"),
+    *("optimization", "training", "utilities"),
 )
 
 

@@ -44,7 +44,13 @@ def test_agent_can_read_what_it_is_given() -> None:
     assert plan.export == ("exported", "onnx")
     assert run.module and run.module.model == "digits:LitDigits"
     assert (plan.directory, plan.every.steps, plan.resume.mode) == ("/checkpoints/p", 5, "auto")
+    assert run.lightning == "installed"
     assert env["LEYDEN_COORDINATOR"] == "http://digits-2-coordinator.digits-2.ml.svc:8476"
+
+
+def test_agent_learns_what_to_import_as_lightning() -> None:
+    env = env_of(worker(run={"script": {"path": "train.py"}, "lightning": "leyden"}))
+    assert Run.model_validate_json(env["LEYDEN_RUN"]).lightning == "leyden"
 
 
 def test_text_that_looks_like_a_reference_to_a_variable_stays_as_it_is() -> None:

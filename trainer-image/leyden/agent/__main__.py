@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from typing import Literal
 
 from leyden.agent import standalone
 from leyden.agent.agent import Agent
@@ -17,6 +18,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m leyden.agent", description=__doc__)
     parser.add_argument("--standalone", action="store_true", help="run a script here, without a coordinator")
     parser.add_argument("--nproc", default="auto", help="ranks: a number, or auto (one per GPU, else 1)")
+    parser.add_argument(
+        "--as-lightning", action="store_true", help="`import lightning` is Leyden where the real one is not installed"
+    )
     parser.add_argument("script", nargs="?", help="the script to run")
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
     given = parser.parse_args()
@@ -30,7 +34,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="[agent] %(message)s")
     try:
         if given.standalone:
-            return standalone.run(given.script, given.args, processes(given.nproc))
+            lightning: Literal["installed", "leyden"] = "leyden" if given.as_lightning else "installed"
+            return standalone.run(given.script, given.args, processes(given.nproc), lightning)
         return Agent(from_environment(os.environ)).run()
     except (BadSetting, Refused) as error:
         print(f"leyden.agent: {error}", file=sys.stderr)

@@ -80,6 +80,10 @@ def _guarded(launch: Launch) -> int:
 
 
 def _run(launch: Launch) -> None:
+    if launch.run.lightning == "leyden":
+        from leyden import compat
+
+        compat.install()
     if script := launch.run.script:
         path = Path(script.path)
         if not path.is_file():

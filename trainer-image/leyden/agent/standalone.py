@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from typing import Literal
 
 from leyden.agent.machine import free_port
 from leyden.agent.ranks import Ranks, warm_up
@@ -16,11 +17,11 @@ from leyden_contract.wire import JoinRequest, RoundAssignment
 POLL_SECONDS = 0.1
 
 
-def run(script: str, arguments: list[str], processes: int) -> int:
+def run(script: str, arguments: list[str], processes: int, lightning: Literal["installed", "leyden"]) -> int:
     """Run the ranks of a script to their end. The first failure ends all, and its exit code is ours."""
     request = JoinRequest(pod="local", pod_uid="local", index=0, address="127.0.0.1", local_world_size=processes)
     settings = Settings(
-        run=Run(script=ScriptRun(path=script, args=tuple(arguments))),
+        run=Run(script=ScriptRun(path=script, args=tuple(arguments)), lightning=lightning),
         run_id=f"local-{os.getpid()}",
         coordinator="",
         token="",

@@ -8,9 +8,17 @@ import importlib.util
 
 from leyden.agent.warm import die_with_parent
 
-MODULES = ("torch", "torch.distributed", "torch.nn.parallel", "torch.optim", "torch.utils.data", "leyden.entry")
+MODULES = {
+    "torch": (
+        *("torch", "torch.distributed", "torch.nn.parallel", "torch.optim", "torch.utils.data"),
+        "leyden.entry",
+    ),
+    "jsonargparse": ("leyden.cli.parser",),
+}
+"""Package -> what is imported where it is installed: an image for scripts alone may lack some."""
 
 die_with_parent()
-if importlib.util.find_spec("torch"):
-    for name in MODULES:
-        importlib.import_module(name)
+for package, names in MODULES.items():
+    if importlib.util.find_spec(package):
+        for name in names:
+            importlib.import_module(name)

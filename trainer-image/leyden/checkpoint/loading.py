@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import zipfile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -50,6 +51,9 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
                 store.verify(store.inspect(path))
                 return store.read(path, map_location)
             with path.open("rb") as file:
+                if not zipfile.is_zipfile(file):
+                    raise CheckpointCorrupt(f"{path} is not a checkpoint, or not all of one: it is no zip file")
+                file.seek(0)
                 contents = torch.load(file, map_location=map_location, weights_only=True)
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror or error}") from error

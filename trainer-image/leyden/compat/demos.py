@@ -11,7 +11,16 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import leyden as L
 
-__all__ = ["BoringDataModule", "BoringModel", "RandomDataset", "RandomIterableDataset"]
+__all__ = [
+    "BoringDataModule",
+    "BoringModel",
+    "DemoModel",
+    "ManualOptimBoringModel",
+    "RandomDataset",
+    "RandomDictDataset",
+    "RandomIterableDataset",
+    "RandomIterableDatasetWithLen",
+]
 
 
 class RandomDataset(Dataset[Tensor]):
@@ -36,6 +45,26 @@ class RandomIterableDataset(IterableDataset[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (torch.randn(self.size) for _ in range(self.count))
+
+
+class RandomDictDataset(Dataset[dict[str, Tensor]]):
+    """:class:`RandomDataset` as dicts of ``a`` and ``b``, which is ``a + 2``."""
+
+    def __init__(self, size: int, length: int) -> None:
+        self.data = torch.randn(length, size)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"a": self.data[index], "b": self.data[index] + 2}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class RandomIterableDatasetWithLen(RandomIterableDataset):
+    """:class:`RandomIterableDataset` that knows its length."""
+
+    def __len__(self) -> int:
+        return self.count
 
 
 class _Loaders:
@@ -90,3 +119,36 @@ class BoringModel(_Loaders, L.LightningModule):
 
 class BoringDataModule(_Loaders, L.LightningDataModule):
     """The loaders of :class:`BoringModel`."""
+
+
+class ManualOptimBoringModel(BoringModel):
+    """:class:`BoringModel` with manual optimization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizer, loss = self.optimizers(), self.step(batch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+class DemoModel(L.LightningModule):
+    """One layer and two arguments, for command lines."""
+
+    def __init__(self, out_dim: int = 10, learning_rate: float = 0.02) -> None:
+        super().__init__()
+        self.l1 = nn.Linear(32, out_dim)
+        self.learning_rate = learning_rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.l1(x.flatten(1)).relu()  # type: ignore[no-any-return]  # layers return Any
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self(batch).sum()  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)

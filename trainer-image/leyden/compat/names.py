@@ -2,7 +2,14 @@
 
 HOMES = {
     "": "leyden",
-    **dict.fromkeys(("core", "core.module", "core.datamodule", "core.hooks", "trainer", "trainer.trainer"), "leyden"),
+    **dict.fromkeys(("core", "core.module", "core.datamodule", "trainer", "trainer.trainer"), "leyden"),
+    "core.hooks": "leyden.compat.core",
+    **dict.fromkeys(("core.mixins", "core.mixins.hparams_mixin"), "leyden.hparams"),
+    "core.optimizer": "leyden.optim",
+    **dict.fromkeys(
+        ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))),
+        "leyden.compat.accelerators",
+    ),
     **dict.fromkeys(
         (
             "callbacks",
@@ -22,6 +29,7 @@ HOMES = {
                     "on_exception_checkpoint",
                     "prediction_writer",
                     "progress",
+                    "progress.progress_bar",
                     "stochastic_weight_avg",
                     "throughput_monitor",
                     "timer",
@@ -37,14 +45,29 @@ HOMES = {
             "utilities",
             *(
                 f"utilities.{name}"
-                for name in ("combined_loader", "exceptions", "parsing", "rank_zero", "seed", "types")
+                for name in (
+                    "combined_loader",
+                    "data",
+                    "enums",
+                    "exceptions",
+                    "grads",
+                    "memory",
+                    "model_helpers",
+                    "model_summary",
+                    "model_summary.model_summary",
+                    "parsing",
+                    "rank_zero",
+                    "seed",
+                )
             ),
         ),
         "leyden.compat.utilities",
     ),
+    "utilities.types": "leyden.compat.types",
     "trainer.states": "leyden.states",
     **dict.fromkeys(
-        ("profilers", *(f"profilers.{n}" for n in ("advanced", "profiler", "pytorch", "simple"))), "leyden.profilers"
+        ("profilers", *(f"profilers.{n}" for n in ("advanced", "base", "profiler", "pytorch", "simple"))),
+        "leyden.profilers",
     ),
     **dict.fromkeys(("tuner", "tuner.tuning", "tuner.lr_finder"), "leyden.tuner"),
     **dict.fromkeys(
@@ -52,27 +75,45 @@ HOMES = {
         "leyden.strategies",
     ),
     **dict.fromkeys(
-        ("plugins", "plugins.environments", "plugins.precision"),
-        "leyden.plugins",
+        ("plugins", "plugins.environments", "plugins.precision", "plugins.precision.precision"), "leyden.plugins"
     ),
+    "cli": "leyden.cli",
     "demos": "leyden.compat.demos",
     "demos.boring_classes": "leyden.compat.demos",
 }
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
+HELPERS = """
+    BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel DummyLogger EarlyStoppingReason
+    ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
+    LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
+    SequenceSampler SimpleLSTM Transformer WikiText2 WriteInterval clean_namespace collect_init_args
+    disable_possible_user_warnings do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
+    get_device_stats get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats
+    get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
+    is_cudnn_snafu is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr
+    lightning_setattr merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach
+    save_hyperparameters set_shared_parameters summarize
+"""
+"""Functions and small classes of Lightning's modules that few programs name."""
+
 NOT_PROVIDED = frozenset(
     (
+        *HELPERS.split(),
         "AsyncCheckpointIO",
         "BatchSizeFinder",
         "BitsandbytesPrecision",
+        "Checkpoint",
+        "CheckpointIO",
         "CometLogger",
         "DeepSpeedPrecision",
         "DeepSpeedStrategy",
         "FSDPPrecision",
         "Fabric",
-        "LearningRateFinder",
         "KubeflowEnvironment",
         "LSFEnvironment",
+        "LayerSync",
+        "LearningRateFinder",
         "LightningEnvironment",
         "LitLogger",
         "MLFlowLogger",
@@ -80,15 +121,23 @@ NOT_PROVIDED = frozenset(
         "MPSAccelerator",
         "ModelParallelStrategy",
         "ModelPruning",
+        "NeptuneLogger",
+        "ParallelStrategy",
         "RichModelSummary",
         "RichProgressBar",
         "SLURMEnvironment",
+        "ServableModule",
+        "ServableModuleValidator",
         "SpikeDetection",
         "TQDMProgressBar",
         "TensorBoardLogger",
+        "TorchCheckpointIO",
         "TorchElasticEnvironment",
+        "TorchSyncBatchNorm",
         "TransformerEnginePrecision",
         "WandbLogger",
+        "XLAAccelerator",
+        "XLACheckpointIO",
         "XLAEnvironment",
         "XLAPrecision",
         "XLAProfiler",
@@ -96,3 +145,16 @@ NOT_PROVIDED = frozenset(
     )
 )
 """Public names of Lightning 2.6 that Leyden has not; ``docs/migrating.md`` says of each what to do."""
+
+MODULES = """
+    accelerators.mps accelerators.xla callbacks.progress.rich_progress callbacks.progress.tqdm_progress
+    core.saving demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
+    loggers.utilities loops overrides plugins.io plugins.layer_sync serve
+    strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
+    trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
+    utilities.deepspeed utilities.imports utilities.migration utilities.model_registry
+    utilities.model_summary.model_summary_deepspeed utilities.parameter_tying utilities.signature_utils
+    utilities.testing utilities.upgrade_checkpoint utilities.warnings
+"""
+LEFT_OUT = frozenset(MODULES.split())
+"""Modules of Lightning 2.6, without the package's name, that Leyden has not; mostly its inner parts."""

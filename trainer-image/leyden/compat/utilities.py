@@ -8,7 +8,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from leyden.callbacks import ModelSummary
 from leyden.combined import CombinedLoader
+from leyden.compat.helpers import (
+    GradClipAlgorithmType,
+    SIGTERMException,
+    garbage_collection_cuda,
+    grad_norm,
+    is_oom_error,
+    is_overridden,
+    isolate_rng,
+    measure_flops,
+    move_data_to_device,
+    suggested_max_num_workers,
+)
 from leyden.errors import MisconfigurationError as MisconfigurationException
 from leyden.hparams import AttributeDict
 from leyden.rng import seed_everything
@@ -16,12 +29,23 @@ from leyden.rng import seed_everything
 __all__ = [
     "AttributeDict",
     "CombinedLoader",
+    "GradClipAlgorithmType",
     "MisconfigurationException",
+    "ModelSummary",
+    "SIGTERMException",
+    "garbage_collection_cuda",
+    "grad_norm",
+    "is_oom_error",
+    "is_overridden",
+    "isolate_rng",
+    "measure_flops",
+    "move_data_to_device",
     "rank_zero_deprecation",
     "rank_zero_info",
     "rank_zero_only",
     "rank_zero_warn",
     "seed_everything",
+    "suggested_max_num_workers",
 ]
 
 R = TypeVar("R")
