@@ -14,6 +14,7 @@ from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import overrides
 from leyden.optim import LightningOptimizer
+from leyden.reporting import begin_logging
 from leyden.settings import forbid_with_manual_optimization
 from leyden.states import RunningStage
 from leyden.training import TrainingLoop
@@ -35,7 +36,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(module)
     trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
     hooks.on_fit_start()
-    _log_hyperparameters(trainer)
+    begin_logging(trainer)
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:
@@ -94,15 +95,6 @@ def load_weights(trainer: Trainer, path: Path) -> None:
     module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, checkpoint)
-
-
-def _log_hyperparameters(trainer: Trainer) -> None:
-    hparams = dict(trainer.lightning_module.hparams_initial)
-    if trainer.datamodule is not None:
-        hparams.update(trainer.datamodule.hparams_initial)
-    if hparams and trainer.is_global_zero:
-        for logger in trainer.loggers:
-            logger.log_hyperparams(hparams)
 
 
 def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:

@@ -78,6 +78,11 @@ class HyperparametersMixin:
         vars(self)["_log_hparams"] = logger
 
     @property
+    def logs_hyperparameters(self) -> bool:
+        """Whether they were saved for loggers too."""
+        return bool(vars(self).get("_log_hparams"))
+
+    @property
     def hparams(self) -> AttributeDict:
         """The hyperparameters kept so far; changes to it are kept too."""
         kept: AttributeDict = vars(self).setdefault("_hparams", AttributeDict())

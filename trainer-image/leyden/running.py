@@ -15,8 +15,10 @@ from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import PREDICT, EvaluationLoop, Stage
 from leyden.hooks import HookTable, overrides
+from leyden.loggers.guard import tell
 from leyden.module import LightningModule
 from leyden.precision import Precision
+from leyden.reporting import begin_logging
 from leyden.states import RunStatus, TrainerFn, TrainerStatus
 
 if TYPE_CHECKING:
@@ -56,10 +58,10 @@ def running(
         if trainer.profiler is not None:
             trainer.profiler.describe(trainer, stage)
             trainer.profiler.teardown(stage)
-        _finish_loggers(trainer, "success")
+        tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
-        _finish_loggers(trainer, "failed")
+        tell(trainer.loggers, lambda logger: logger.finalize("failed"))
         trainer.hooks.on_exception(error)
         if datamodule is not None:
             datamodule.on_exception(error)
@@ -130,11 +132,6 @@ def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataMod
     module.teardown(stage)
 
 
-def _finish_loggers(trainer: Trainer, status: str) -> None:
-    for logger in trainer.loggers if trainer.is_global_zero else ():
-        logger.finalize(status)
-
-
 @contextmanager
 def evaluation(
     trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
@@ -155,6 +152,7 @@ def evaluation(
         if path is not None:
             trainer.ckpt_path = str(path)
             fitting.load_weights(trainer, path)
+        begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         trainer.evaluation_loops[stage.short] = loop
         if loop.loader is None:

@@ -21,15 +21,16 @@ from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
+from leyden.errors import bad_value
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
 from leyden.loggers import Logger
 from leyden.module import LightningModule
 from leyden.precision import Precision
+from leyden.reporting import Reporting
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
-from leyden.trainer_state import TrainerState
 from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from leyden_contract.wire import Checkpoints
 
 
-class Trainer(TrainerState):
+class Trainer(Reporting):
     """Drives a :class:`LightningModule`. Arguments, methods and properties are Lightning 2's."""
 
     @from_environment
@@ -82,8 +83,12 @@ class Trainer(TrainerState):
         profiler: Profiler | str | None = None,
         barebones: bool = False,
         default_root_dir: str | Path | None = None,
+        enable_autolog_hparams: bool = True,
+        model_registry: str | None = None,
     ) -> None:
         arguments = dict(locals())  # the fields of Settings are named as the arguments
+        if model_registry is not None:
+            raise bad_value("model_registry", model_registry, "left out: Leyden has no registry, give ckpt_path a path")
         if barebones:
             strip_to_the_bones(arguments)
         planned = planned_by_environment()
@@ -100,6 +105,7 @@ class Trainer(TrainerState):
         self.loggers = choose_loggers(
             arguments["logger"], self.settings.default_root_dir, in_job=planned is not None, fast=fast
         )
+        self.enable_autolog_hparams = enable_autolog_hparams
         self.rank_directory = None
         self.reset()
 

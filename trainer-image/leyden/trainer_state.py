@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -42,6 +41,7 @@ class TrainerState:
     callbacks: list[Callback]
     profiler: Profiler | None
     loggers: list[Logger]
+    enable_autolog_hparams: bool
     rank_directory: RankDirectory | None
     """What this process shares with its agent, from its first ``fit`` on."""
 
@@ -261,50 +261,10 @@ class TrainerState:
     def is_global_zero(self) -> bool:
         return self.strategy.world.global_rank == 0
 
-    @property
-    def logger(self) -> Logger | None:
-        """The first logger."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def log_dir(self) -> str | None:
-        """The first logger's directory."""
-        return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
-
     def loaders_are_due(self, loaded_epoch: int) -> bool:
         """Whether loaders made in ``loaded_epoch`` are to be made anew."""
         every = self.settings.reload_dataloaders_every_n_epochs
         return bool(every) and self.run_state.epoch - loaded_epoch >= every
-
-    @property
-    def logs_are_due(self) -> bool:
-        """Whether the loggers get the metrics of the batch that runs, if it steps."""
-        every = self.settings.log_every_n_steps
-        return bool(every) and ((self.run_state.batches_stepped + 1) % every == 0 or self.should_stop)
-
-    @property
-    def logs_were_due(self) -> bool:
-        """Whether the loggers get the metrics of the batch that has just stepped."""
-        every = self.settings.log_every_n_steps
-        return bool(every) and self.run_state.batches_stepped % every == 0
-
-    @property
-    def callback_metrics(self) -> dict[str, Tensor]:
-        """All metrics logged so far, by name, newest values."""
-        for name, value in self.logs.latest().items():
-            self.epoch_metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
-        return self.epoch_metrics
-
-    @property
-    def logged_metrics(self) -> dict[str, float]:
-        """What the loggers were given last, by name."""
-        return self._logged_metrics
-
-    @property
-    def progress_bar_metrics(self) -> dict[str, float]:
-        """What was logged with ``prog_bar=True``."""
-        names = self._progress_names | self.logs.progress_bar_names()
-        return {name: float(value) for name, value in self.callback_metrics.items() if name in names}
 
     @property
     def checkpoint_callbacks(self) -> list[ModelCheckpoint]:
@@ -352,38 +312,3 @@ class TrainerState:
         if batches is None:
             return None
         return batches.batch_size * batches.place.world_size * self.accumulate_grad_batches
-
-    # What was logged.
-
-    def take_epoch_metrics(self, logs: Logs, step: int) -> dict[str, float]:
-        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation."""
-        self._progress_names |= logs.progress_bar_names()
-        self.epoch_metrics.update(self.callback_metrics)
-        callbacks, loggers = logs.finish_epoch()
-        if self.sanity_checking:
-            return {}
-        self.epoch_metrics.update({name: torch.tensor(value) for name, value in callbacks.items()})
-        self.send_to_loggers(loggers, step)
-        return loggers
-
-    def log_step(self, logs: Logs) -> None:
-        """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
-        if self.logs_were_due:
-            values = {name: float(value) for name, value in logs.step_values().items()}
-            self.send_to_loggers(values, self.run_state.batches_stepped - 1)
-
-    def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
-        """Give metrics to all loggers, with the epoch; a metric named ``step`` replaces both."""
-        if not metrics:
-            return
-        self._logged_metrics.update(metrics)
-        values = {"epoch": float(self.current_epoch), **metrics}
-        if "step" in values:
-            step = int(values.pop("step"))
-            del values["epoch"]
-        self.log_everywhere(values, step)
-
-    def log_everywhere(self, values: dict[str, float], step: int) -> None:
-        """Give values to all loggers as they are. Rank 0 only."""
-        for logger in self.loggers if self.is_global_zero else ():
-            logger.log_metrics(values, step)

@@ -12,6 +12,7 @@ import torch
 
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.loggers.guard import tell
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -158,6 +159,7 @@ class ModelCheckpoint(Callback):
             path = self._directory() / f"{self.CHECKPOINT_NAME_LAST}.ckpt"
             self.last_model_path = str(path)
             trainer.save_checkpoint(path, self.save_weights_only)
+        tell(trainer.loggers, lambda logger: logger.after_save_checkpoint(self))
 
     def _save_ranked(self, trainer: Trainer, metrics: dict[str, torch.Tensor]) -> None:
         score = self._score(trainer, metrics)

@@ -31,7 +31,10 @@ HOMES = {
         ),
         "leyden.callbacks",
     ),
-    **dict.fromkeys(("loggers", "loggers.logger", "loggers.csv_logs"), "leyden.loggers"),
+    **dict.fromkeys(
+        ("loggers", *(f"loggers.{name}" for name in ("csv_logs", "logger", "mlflow", "tensorboard", "wandb"))),
+        "leyden.loggers",
+    ),
     **dict.fromkeys(
         (
             "utilities",
@@ -66,7 +69,6 @@ NOT_PROVIDED = frozenset(
         "Fabric",
         "LearningRateFinder",
         "LitLogger",
-        "MLFlowLogger",
         "MPSAccelerator",
         "ModelParallelStrategy",
         "ModelPruning",
@@ -75,9 +77,7 @@ NOT_PROVIDED = frozenset(
         "SingleDeviceXLAStrategy",
         "SpikeDetection",
         "TQDMProgressBar",
-        "TensorBoardLogger",
         "TransformerEnginePrecision",
-        "WandbLogger",
         "XLAPrecision",
         "XLAProfiler",
         "XLAStrategy",
