@@ -12,11 +12,11 @@ from leyden import optim, rng
 from leyden.checkpoint import capture, loading, signature
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
-from leyden.hooks import overrides
+from leyden.hooks import HookTable, overrides
 from leyden.optim import LightningOptimizer
 from leyden.reporting import begin_logging
 from leyden.settings import forbid_with_manual_optimization
-from leyden.states import RunningStage
+from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.training import TrainingLoop
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | None) -> None:
     """Train the trainer's module; everything is connected and set up."""
-    module, hooks = trainer.lightning_module, trainer.hooks
+    hooks = trainer.hooks
     trainer.open_rank_directory()
     checkpoint = _resume_from(trainer, path)
     if checkpoint is not None:
@@ -33,8 +33,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     trainer.train_loader = trainer.loader_of(train_loaders, "train")
     if trainer.train_loader is None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
-    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(module)
-    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+    _configure_optimizers(trainer)
     hooks.on_fit_start()
     begin_logging(trainer)
     if checkpoint is not None:
@@ -59,6 +58,22 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     if trainer.rank_directory is not None:
         trainer.rank_directory.progress(trainer, now=True)
     hooks.on_fit_end()
+
+
+def _configure_optimizers(trainer: Trainer) -> None:
+    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
+    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+
+
+def train_within(trainer: Trainer, probe: Trainer) -> None:
+    """Let another Trainer train the module of a ``fit`` that has begun, on the same data, without validation."""
+    module = probe.model = trainer.lightning_module
+    module.trainer, probe.datamodule = probe, trainer.datamodule
+    probe.state = RunStatus(TrainerStatus.RUNNING, TrainerFn.FITTING)
+    probe.hooks = HookTable(probe, module, probe.callbacks, probe.scope)
+    probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
+    _configure_optimizers(probe)
+    TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()
 
 
 def check_steps(trainer: Trainer) -> None:
