@@ -45,6 +45,12 @@ class CheckpointCorrupt(LeydenError):
     """A checkpoint's files are not what its manifest says."""
 
 
+def only_weights(weights_only: bool | None) -> None:
+    """Refuse the ``weights_only=False`` of Lightning's methods."""
+    if weights_only is False:
+        raise MisconfigurationError("weights_only=False is not allowed: a checkpoint must not be able to run code")
+
+
 def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
     """The error for an argument with a value that is not allowed."""
     return MisconfigurationError(f"{field}={given!r} is not allowed: it must be {allowed}")

@@ -77,6 +77,12 @@ class HyperparametersMixin:
         vars(self)["_hparams_initial"] = copy.copy(vars(self)["_hparams"])
         vars(self)["_log_hparams"] = logger
 
+    def remove_ignored_hparams(self, ignore_list: Sequence[str]) -> None:
+        """Forget hyperparameters that a base class saved."""
+        for kept in (self.hparams, vars(self).setdefault("_hparams_initial", AttributeDict())):
+            for name in ignore_list:
+                kept.pop(name, None)
+
     @property
     def logs_hyperparameters(self) -> bool:
         """Whether they were saved for loggers too."""

@@ -8,7 +8,7 @@ batch contributes nothing, and uneven batches do not skew a mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -343,6 +343,16 @@ class Logs:
             entry.weight = kept["weight"]
             self.entries[(hook, name, int(index) if index else None)] = entry
         self.scope.hook = outer
+
+
+def members(dictionary: Any) -> Iterable[tuple[str, Any]]:
+    """What ``log_dict`` logs. Of a MetricCollection the metrics themselves, and not copies of them."""
+    if hasattr(dictionary, "compute_groups"):
+        own: Iterable[tuple[str, Any]] = dictionary.items(keep_base=False, copy_state=False)
+        return own
+    if not isinstance(dictionary, Mapping):
+        raise bad_value("log_dict()", type(dictionary).__qualname__, "a dict or a MetricCollection")
+    return dictionary.items()
 
 
 class SilentLogs(Logs):

@@ -17,8 +17,7 @@ UNKNOWN = "?"
 class ModelSummary:
     """Layers of ``model`` down to ``max_depth`` (-1: all; 0: the sums alone). ``print()`` shows the table.
 
-    With an ``example_input_array`` it has sizes and floating point operations too, by one ``forward`` in evaluation
-    mode, which leaves no trace.
+    With an ``example_input_array`` it has sizes too, by one ``forward`` in evaluation mode, which leaves no trace.
     """
 
     def __init__(self, model: nn.Module, max_depth: int = 1) -> None:
@@ -34,8 +33,6 @@ class ModelSummary:
         self.layer_types = [type(part).__name__ for _, part in self.named_modules]
         self.training_modes = [part.training for _, part in self.named_modules]
         self._sizes: dict[str, tuple[Any, Any]] = {}
-        self.flop_counts: dict[str, int] = {}
-        """Floating point operations of one ``forward`` by layer; ``""`` is the whole."""
         if getattr(model, "example_input_array", None) is not None:
             self._run(model)
         self.param_nums = [sum(map(_size, part.parameters())) for _, part in self.named_modules]
@@ -63,13 +60,7 @@ class ModelSummary:
         """Megabytes of the parameters."""
         return sum(_size(parameter) * parameter.element_size() for parameter in self._model.parameters()) / 1e6
 
-    @property
-    def total_flops(self) -> int:
-        return self.flop_counts.get("", 0)
-
     def _run(self, model: Any) -> None:
-        from torch.utils.flop_counter import FlopCounterMode
-
         from leyden.checkpoint.signature import example_call
         from leyden.loaders import move
         from leyden.modes import in_evaluation
@@ -81,17 +72,12 @@ class ModelSummary:
         if plugin is not None and plugin.converts:
             args, kwargs = plugin.convert_batch(args), plugin.convert_batch(kwargs)
         hooks = [part.register_forward_hook(self._note(name), with_kwargs=True) for name, part in self.named_modules]
-        counter = FlopCounterMode(display=False)
         try:
-            with in_evaluation(model, model.device), plugin.context() if plugin is not None else nullcontext(), counter:
+            with in_evaluation(model, model.device), plugin.context() if plugin is not None else nullcontext():
                 model(*args, **kwargs)
         finally:
             for hook in hooks:
                 hook.remove()
-        root = type(model).__name__
-        for name, by_operator in counter.get_flop_counts().items():
-            short = "" if name == "Global" else name.removeprefix(root).lstrip(".")
-            self.flop_counts[short] = sum(by_operator.values())
 
     def _note(self, name: str) -> Any:
         def note(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -100,18 +86,17 @@ class ModelSummary:
         return note
 
     def __str__(self) -> str:
-        rows = [("", "Name", "Type", "Params", "Mode", *(("FLOPs", "In sizes", "Out sizes") if self._sizes else ()))]
+        rows = [("", "Name", "Type", "Params", "Mode", *(("In sizes", "Out sizes") if self._sizes else ()))]
         layers = zip(self.layer_names, self.layer_types, self.param_nums, self.training_modes, strict=True)
         for index, (name, kind, count, training) in enumerate(layers):
             row = (str(index), name, kind, human(count), "train" if training else "eval")
-            sizes = (human(self.flop_counts.get(name, 0)), str(self.in_sizes[index]), str(self.out_sizes[index]))
+            sizes = (str(self.in_sizes[index]), str(self.out_sizes[index]))
             rows.append(row + (sizes if self._sizes else ()))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [" | ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "-" * max(map(len, lines)))
-        flops = f", {human(self.total_flops)} FLOPs" if self.total_flops else ""
         trained = f"{human(self.trainable_parameters)} of them trained"
-        lines.append(f"{human(self.total_parameters)} parameters, {trained}, {self.model_size:.3f} MB in memory{flops}")
+        lines.append(f"{human(self.total_parameters)} parameters, {trained}, {self.model_size:.3f} MB in memory")
         return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
-from leyden.errors import bad_value
+from leyden.errors import bad_value, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
@@ -118,12 +119,14 @@ class Trainer(Reporting):
         val_dataloaders: Any = None,
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
     ) -> None:
         """Train, from where an earlier ``fit`` of this Trainer ended if there was one.
 
         ``ckpt_path`` resumes from a checkpoint: a directory, a ``.ckpt`` file, ``"last"`` or ``"best"``. Without it, a
-        :class:`CheckpointDirectory` among the callbacks resumes by its own plan.
+        :class:`CheckpointDirectory` among the callbacks resumes by its own plan. ``weights_only``: as if ``True``.
         """
+        only_weights(weights_only)
         path = running.checkpoint_path(self, ckpt_path)
         self.reset_run()
         with running.running(self, model, datamodule, "fit", fitting.check_steps):
@@ -136,12 +139,14 @@ class Trainer(Reporting):
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """One pass over the validation loaders. Returns the metrics, a dict per loader.
 
         Without ``model`` and ``ckpt_path``, the module of the last run with the best weights that a
         :class:`ModelCheckpoint` kept, if there is one.
         """
+        only_weights(weights_only)
         return self._evaluate(VALIDATION, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def test(
@@ -151,8 +156,10 @@ class Trainer(Reporting):
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """One pass over the test loaders. Returns the metrics, a dict per loader; weights as in :meth:`validate`."""
+        only_weights(weights_only)
         return self._evaluate(TEST, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def _evaluate(
@@ -172,10 +179,12 @@ class Trainer(Reporting):
         datamodule: LightningDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
     ) -> list[Any] | None:
         """Predictions of this rank's batches: a list, or a list per loader where there are several."""
         from leyden.callbacks.prediction_writer import BasePredictionWriter
 
+        only_weights(weights_only)
         keep = return_predictions is not False
         with running.evaluation(self, PREDICT, model, dataloaders, ckpt_path, datamodule) as loop:
             writers = [callback for callback in self.callbacks if isinstance(callback, BasePredictionWriter)]
@@ -188,6 +197,15 @@ class Trainer(Reporting):
 
         save_file(self, Path(filepath), weights_only)
         self.tick()
+
+    def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
+        """A context in which modules are made on the run's device and in its precision; with ``empty_init`` their
+        weights are not initialized, because they will be loaded."""
+        from leyden.creation import creating
+
+        plugin = self.precision_plugin
+        dtype = plugin.dtype if plugin.converts else torch.get_default_dtype()
+        return creating(self.strategy.device, dtype, bool(empty_init))
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""

@@ -191,6 +191,21 @@ class TrainerState:
         return self._loaders("predict")
 
     @property
+    def fit_loop(self) -> TrainingLoop | None:
+        """The loop of ``fit``, once it has begun."""
+        return self.training_loop
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, int]:
+        """What a ``DistributedSampler`` of the user's own needs to know."""
+        return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of ``16-mixed``; ``None`` elsewhere."""
+        return self.precision_plugin.scaler
+
+    @property
     def predict_loop(self) -> EvaluationLoop:
         """The loop of ``predict``, with its predictions and the samples they are of."""
         return self.evaluation_loops["predict"]

@@ -28,8 +28,8 @@ class Callback:
 
     def log_dict(self, dictionary: Mapping[str, Any], **options: Any) -> None:
         """:meth:`log` for each entry."""
-        for name, value in dictionary.items():
-            self.log(name, value, **options)
+        if self._trainer is not None:
+            self._trainer.lightning_module.log_dict(dictionary, **options)
 
     @property
     def state_key(self) -> str:

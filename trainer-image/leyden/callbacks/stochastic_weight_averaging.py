@@ -52,6 +52,16 @@ class StochasticWeightAveraging(Callback):
         self._restored: dict[str, Any] = {}
         self._last_epoch = -1
 
+    @property
+    def swa_start(self) -> int:
+        """The first epoch that is averaged, from 0; known when ``fit`` has begun."""
+        return self._start
+
+    @property
+    def swa_end(self) -> int:
+        """The last epoch that is averaged."""
+        return self._trainer.max_epochs - 1 if self._trainer is not None else -1
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             self._average = AveragedModel(pl_module, device=self._device, avg_fn=self._avg_fn)

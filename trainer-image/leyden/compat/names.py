@@ -9,6 +9,7 @@ HOMES = {
             *(
                 f"callbacks.{name}"
                 for name in (
+                    "batch_size_finder",
                     "callback",
                     "checkpoint",
                     "device_stats_monitor",
@@ -16,12 +17,14 @@ HOMES = {
                     "finetuning",
                     "gradient_accumulation_scheduler",
                     "lambda_function",
+                    "lr_finder",
                     "lr_monitor",
                     "model_checkpoint",
                     "model_summary",
                     "on_exception_checkpoint",
                     "prediction_writer",
-                    "progress",
+                    "rich_model_summary",
+                    "spike",
                     "stochastic_weight_avg",
                     "throughput_monitor",
                     "timer",
@@ -31,6 +34,14 @@ HOMES = {
         ),
         "leyden.callbacks",
     ),
+    **dict.fromkeys(
+        (
+            "callbacks.progress",
+            *(f"callbacks.progress.{n}" for n in ("progress_bar", "rich_progress", "tqdm_progress")),
+        ),
+        "leyden.callbacks.progress",
+    ),
+    "utilities.model_summary": "leyden.summary",
     **dict.fromkeys(
         ("loggers", *(f"loggers.{name}" for name in ("csv_logs", "logger", "mlflow", "tensorboard", "wandb"))),
         "leyden.loggers",
@@ -59,7 +70,6 @@ HOMES = {
 NOT_PROVIDED = frozenset(
     (
         "AsyncCheckpointIO",
-        "BatchSizeFinder",
         "BitsandbytesPrecision",
         "CometLogger",
         "DeepSpeedPrecision",
@@ -67,16 +77,11 @@ NOT_PROVIDED = frozenset(
         "FSDPPrecision",
         "FSDPStrategy",
         "Fabric",
-        "LearningRateFinder",
         "LitLogger",
         "MPSAccelerator",
         "ModelParallelStrategy",
         "ModelPruning",
-        "RichModelSummary",
-        "RichProgressBar",
         "SingleDeviceXLAStrategy",
-        "SpikeDetection",
-        "TQDMProgressBar",
         "TransformerEnginePrecision",
         "XLAPrecision",
         "XLAProfiler",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.autograd.profiler import record_function
 
+from leyden.errors import bad_value
 from leyden.profilers.base import Profiler
 
 
@@ -15,7 +16,8 @@ class PyTorchProfiler(Profiler):
     """:class:`torch.profiler.profile` around each run, with the run's actions as ranges in it.
 
     Each training batch is one of its steps, so a ``schedule`` counts batches. The summary is its table of operators;
-    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json``. ``profiler_kwargs`` go to torch.
+    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json``. ``table_kwargs`` go to that
+    table, and ``profiler_kwargs`` to torch.
     """
 
     def __init__(
@@ -23,16 +25,20 @@ class PyTorchProfiler(Profiler):
         dirpath: str | Path | None = None,
         filename: str | None = None,
         group_by_input_shapes: bool = False,
+        emit_nvtx: bool = False,
         export_to_chrome: bool = True,
         row_limit: int = 20,
         sort_by_key: str | None = None,
+        table_kwargs: dict[str, Any] | None = None,
         **profiler_kwargs: Any,
     ) -> None:
         super().__init__(dirpath, filename)
         self._by_shape = group_by_input_shapes
         self._export = export_to_chrome
-        self._row_limit = row_limit
-        self._sort_by = sort_by_key or f"{'cuda' if torch.cuda.is_available() else 'cpu'}_time_total"
+        sort_by = f"{'cuda' if torch.cuda.is_available() else 'cpu'}_time_total"
+        if emit_nvtx:
+            raise bad_value("emit_nvtx", emit_nvtx, "False: run the program under nsys, which needs no profiler here")
+        self._table = {"sort_by": sort_by_key or sort_by, "row_limit": row_limit, **(table_kwargs or {})}
         self._options = {"record_shapes": group_by_input_shapes, **profiler_kwargs}
         self._stage = ""
         self._ranges: dict[str, record_function] = {}
@@ -63,7 +69,7 @@ class PyTorchProfiler(Profiler):
             folder.mkdir(parents=True, exist_ok=True)
             self._profile.export_chrome_trace(str(folder / f"{self._stage}-{self.filename or 'trace'}.json"))
         averages = self._profile.key_averages(group_by_input_shape=self._by_shape)
-        return str(averages.table(sort_by=self._sort_by, row_limit=self._row_limit))
+        return str(averages.table(**self._table))
 
     def teardown(self, stage: str) -> None:
         self._profile = None
