@@ -50,13 +50,13 @@ def running(
             callback._trainer = trainer
         check(trainer)
         if trainer.profiler is not None:
-            trainer.profiler.setup(stage)
+            trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
         _set_up(trainer, module, datamodule, stage)
         yield
         state.status = TrainerStatus.FINISHED
         _tear_down(trainer, module, datamodule, stage)
         if trainer.profiler is not None:
-            trainer.profiler.describe(trainer, stage)
+            trainer.profiler.describe()
             trainer.profiler.teardown(stage)
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
@@ -74,7 +74,9 @@ def running(
 
 def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
     for owner in (data, module):
-        if owner is not None and trainer.local_rank == 0:
+        if owner is None:
+            continue
+        if (trainer.local_rank if owner.prepare_data_per_node else trainer.global_rank) == 0:
             owner.prepare_data()
     trainer.strategy.barrier()
     if data is not None:

@@ -22,7 +22,7 @@ from leyden.module import LightningModule
 from leyden.optim import LightningOptimizer, LRSchedulerConfig
 from leyden.precision import Precision
 from leyden.run_state import RunState
-from leyden.settings import Settings
+from leyden.settings import Setting, Settings
 from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.strategies import Strategy
 
@@ -44,6 +44,18 @@ class TrainerState:
     enable_autolog_hparams: bool
     rank_directory: RankDirectory | None
     """What this process shares with its agent, from its first ``fit`` on."""
+
+    max_epochs, min_epochs, max_steps = Setting[int](), Setting[int](), Setting[int]()
+    fast_dev_run, num_sanity_val_steps, log_every_n_steps = Setting[int](), Setting[int](), Setting[int]()
+    limit_train_batches, limit_val_batches = Setting[float](1.0), Setting[float](1.0)
+    limit_test_batches, limit_predict_batches = Setting[float](1.0), Setting[float](1.0)
+    overfit_batches = Setting[float]()
+    val_check_interval = Setting[Any]()
+    check_val_every_n_epoch = Setting[int | None]()
+    reload_dataloaders_every_n_epochs = Setting[int]()
+    gradient_clip_val, gradient_clip_algorithm = Setting[float | None](), Setting[str | None]()
+    default_root_dir = Setting[Path]()
+    barebones = Setting[bool]()
 
     hooks: HookTable
     transfer: Callable[[Any, int], Any]
@@ -147,24 +159,8 @@ class TrainerState:
         return self.state.status is TrainerStatus.INTERRUPTED
 
     @property
-    def max_epochs(self) -> int:
-        return self.settings.max_epochs
-
-    @property
-    def min_epochs(self) -> int:
-        return self.settings.min_epochs
-
-    @property
-    def max_steps(self) -> int:
-        return self.settings.max_steps
-
-    @property
     def min_steps(self) -> int | None:
         return self.settings.min_steps or None
-
-    @property
-    def default_root_dir(self) -> Path:
-        return self.settings.default_root_dir
 
     def _loaders(self, stage: str) -> Any:
         loop = self.evaluation_loops.get(stage)
@@ -194,6 +190,16 @@ class TrainerState:
     def fit_loop(self) -> TrainingLoop | None:
         """The loop of ``fit``, once it has begun."""
         return self.training_loop
+
+    @property
+    def validate_loop(self) -> EvaluationLoop | None:
+        """The loop of validations, once it has begun."""
+        return self.evaluation_loops.get("val")
+
+    @property
+    def test_loop(self) -> EvaluationLoop | None:
+        """The loop of ``test``, once it has begun."""
+        return self.evaluation_loops.get("test")
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, int]:

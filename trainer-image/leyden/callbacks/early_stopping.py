@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError, bad_value, one_of
@@ -14,8 +17,6 @@ from leyden.errors import MisconfigurationError, bad_value, one_of
 if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
-
-MODES = ("min", "max")
 
 
 class EarlyStoppingReason(Enum):
@@ -37,6 +38,8 @@ class EarlyStopping(Callback):
     """
 
     watches_metrics = True
+    mode_dict = MappingProxyType({"min": torch.lt, "max": torch.gt})
+    order_dict = MappingProxyType({"min": "<", "max": ">"})
 
     def __init__(
         self,
@@ -52,8 +55,8 @@ class EarlyStopping(Callback):
         check_on_train_epoch_end: bool | None = None,
         log_rank_zero_only: bool = False,
     ) -> None:
-        if mode not in MODES:
-            raise one_of("mode", mode, MODES)
+        if mode not in self.mode_dict:
+            raise one_of("mode", mode, self.mode_dict)
         if not isinstance(patience, int) or patience < 0:
             raise bad_value("patience", patience, "an integer of at least 0")
         self.monitor = monitor
@@ -72,6 +75,11 @@ class EarlyStopping(Callback):
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
         self.stopping_reason_message: str | None = None
         self.best_score = torch.tensor(math.inf if mode == "min" else -math.inf)
+
+    @property
+    def monitor_op(self) -> Callable[..., Tensor]:
+        """Whether its first argument is better than its second, both tensors."""
+        return self.mode_dict[self.mode]
 
     @property
     def state_key(self) -> str:

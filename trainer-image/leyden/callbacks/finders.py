@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError
 from leyden.fitting import train_within
+from leyden.tuner import lr_finder, tuning
 from leyden.tuner.lr_finder import LRFinder
 from leyden.tuner.tuning import SizeSearch, find_rate, find_size, rate_name
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 class LearningRateFinder(Callback):
     """:meth:`leyden.tuner.Tuner.lr_find` when ``fit`` begins; override ``on_train_epoch_start`` to call
     :meth:`lr_find` again later. The suggestion goes to the module and to the optimizers of the run."""
+
+    SUPPORTED_MODES = lr_finder.MODES
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class LearningRateFinder(Callback):
 class BatchSizeFinder(Callback):
     """:meth:`leyden.tuner.Tuner.scale_batch_size` when ``fit`` begins. One process, and loaders that the module or
     data module makes."""
+
+    SUPPORTED_MODES = tuning.MODES
 
     def __init__(
         self,

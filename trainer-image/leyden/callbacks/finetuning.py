@@ -155,8 +155,8 @@ class BackboneFinetuning(BaseFinetuning):
             raise bad_value("unfreeze_backbone_at_epoch", unfreeze_backbone_at_epoch, "an integer of at least 0")
         self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
         self.lambda_func = lambda_func
-        self.ratio = backbone_initial_ratio_lr
-        self.initial = backbone_initial_lr
+        self.backbone_initial_ratio_lr = backbone_initial_ratio_lr
+        self.backbone_initial_lr = backbone_initial_lr
         self.should_align = should_align
         self.initial_denom_lr = initial_denom_lr
         self.train_bn = train_bn
@@ -170,7 +170,11 @@ class BackboneFinetuning(BaseFinetuning):
     def finetune_function(self, pl_module: LightningModule, epoch: int, optimizer: Optimizer) -> None:
         head = optimizer.param_groups[0]["lr"]
         if epoch == self.unfreeze_backbone_at_epoch:
-            rate = self.initial if self.initial is not None else head * self.ratio
+            rate = (
+                self.backbone_initial_lr
+                if self.backbone_initial_lr is not None
+                else head * self.backbone_initial_ratio_lr
+            )
             backbone = _backbone(pl_module)
             self.unfreeze_and_add_param_group(backbone, optimizer, rate, self.initial_denom_lr, self.train_bn)
             self.previous_backbone_lr = rate

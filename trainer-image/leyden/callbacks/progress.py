@@ -311,4 +311,5 @@ class RichProgressBar(ProgressBar):
             self.refresh_seconds = max(TERMINAL_SECONDS, 1 / refresh_rate)
         self.refresh_rate = min(refresh_rate, 1)
         self.leave = leave
+        self.theme = theme
         self.metrics_format = theme.metrics_format

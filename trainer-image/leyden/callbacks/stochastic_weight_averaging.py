@@ -33,7 +33,7 @@ class StochasticWeightAveraging(Callback):
         annealing_epochs: int = 10,
         annealing_strategy: Literal["cos", "linear"] = "cos",
         avg_fn: Callable[..., Any] | None = None,
-        device: torch.device | str | None = "cpu",
+        device: torch.device | str | None = torch.device("cpu"),
     ) -> None:
         rates = swa_lrs if isinstance(swa_lrs, list) else [swa_lrs]
         if not rates or any(not isinstance(rate, float) or rate <= 0 for rate in rates):

@@ -10,15 +10,15 @@ from typing import Any
 from leyden.loggers.base import Logger, Params, as_dict
 from leyden.rank_zero import rank_zero_only
 
-HPARAMS_FILE = "hparams.yaml"
-"""Lightning's name. The text is JSON, which YAML includes."""
-
 
 class DirectoryLogger(Logger):
     """Writes to ``<save_dir>/<name>/version_<n>``; ``n`` is the first number after those that are taken.
 
     A text as ``version`` is the directory's name as it is; an empty ``name`` leaves its directory out.
     """
+
+    NAME_HPARAMS_FILE = "hparams.yaml"
+    """Lightning's name. The text is JSON, which YAML includes."""
 
     def __init__(self, save_dir: str | Path, name: str | None, version: int | str | None, prefix: str) -> None:
         self._save_dir = Path(os.path.expandvars(save_dir)).expanduser()
@@ -53,6 +53,6 @@ class DirectoryLogger(Logger):
     @rank_zero_only
     def _keep_hyperparams(self, params: Params) -> None:
         self.hparams.update(as_dict(params))
-        path = Path(self.log_dir) / HPARAMS_FILE
+        path = Path(self.log_dir) / self.NAME_HPARAMS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.hparams, indent=2, default=repr) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ class TensorBoardLogger(DirectoryLogger):
         **kwargs: Any,
     ) -> None:
         super().__init__(save_dir, name, version, prefix)
-        self.sub_dir = sub_dir
+        self._sub_dir = os.fspath(sub_dir or "")
         self._log_graph = log_graph
         self._default_hp_metric = default_hp_metric
         self._options = kwargs
@@ -45,7 +46,12 @@ class TensorBoardLogger(DirectoryLogger):
 
     @property
     def log_dir(self) -> str:
-        return str(Path(super().log_dir) / (self.sub_dir or ""))
+        return str(Path(super().log_dir) / self._sub_dir)
+
+    @property
+    def sub_dir(self) -> str | None:
+        """The directory within that of the run."""
+        return self._sub_dir or None
 
     @property
     @rank_zero_experiment
