@@ -53,9 +53,9 @@ def _timer(max_time: Any) -> Timer:
 
 
 def in_order(callbacks: list[Callback]) -> list[Callback]:
-    """Callbacks that save come last, so that they see what the others did."""
+    """Callbacks that search for hyperparameters come first, and those that save last: they see what the others did."""
     saving = (ModelCheckpoint, CheckpointDirectory)
-    return sorted(callbacks, key=lambda callback: isinstance(callback, saving))
+    return sorted(callbacks, key=lambda callback: 2 if isinstance(callback, saving) else not callback.searches)
 
 
 def choose_loggers(given: Any, root: Path, in_job: bool, fast: bool) -> list[Logger]:

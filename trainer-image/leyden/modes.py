@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,3 +23,11 @@ def in_evaluation(module: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def on_its_device(module: Any, example: Any) -> Any:
+    """An example of inputs as a batch of them would reach the module: in a run by its hooks and in its precision."""
+    from leyden.loaders import move
+
+    trainer = getattr(module, "_trainer", None)
+    return trainer.transfer(example, 0) if trainer is not None else move(example, module.device)

@@ -61,10 +61,10 @@ def running(
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
-        tell(trainer.loggers, lambda logger: logger.finalize("failed"))
         trainer.hooks.on_exception(error)
         if datamodule is not None:
             datamodule.on_exception(error)
+        tell(trainer.loggers, lambda logger: logger.finalize("failed"))
         raise
     finally:
         state.stage = None

@@ -61,19 +61,16 @@ class ModelSummary:
         return sum(_size(parameter) * parameter.element_size() for parameter in self._model.parameters()) / 1e6
 
     def _run(self, model: Any) -> None:
-        from leyden.checkpoint.signature import example_call
-        from leyden.loaders import move
-        from leyden.modes import in_evaluation
+        from leyden.modes import in_evaluation, on_its_device
 
-        call = example_call(model)
-        assert call is not None, "there is an example"
-        plugin = model.trainer.precision_plugin if getattr(model, "_trainer", None) is not None else None
-        args, kwargs = move(call, model.device)
-        if plugin is not None and plugin.converts:
-            args, kwargs = plugin.convert_batch(args), plugin.convert_batch(kwargs)
+        trainer = getattr(model, "_trainer", None)
+        context = trainer.precision_plugin.context() if trainer is not None else nullcontext()
+        example = on_its_device(model, model.example_input_array)
+        kwargs = example if isinstance(example, Mapping) else {}
+        args = example if isinstance(example, tuple) else () if kwargs else (example,)
         hooks = [part.register_forward_hook(self._note(name), with_kwargs=True) for name, part in self.named_modules]
         try:
-            with in_evaluation(model, model.device), plugin.context() if plugin is not None else nullcontext():
+            with in_evaluation(model, model.device), context:
                 model(*args, **kwargs)
         finally:
             for hook in hooks:

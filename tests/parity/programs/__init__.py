@@ -2,7 +2,18 @@
 
 from importlib import import_module
 
-THEMES = ("callbacks", "checkpoints", "data", "evaluation", "flags", "logging", "optimization", "training")
+THEMES = (
+    "callbacks",
+    "checkpoints",
+    "data",
+    "evaluation",
+    "flags",
+    "loggers",
+    "logging",
+    "optimization",
+    "surface",
+    "training",
+)
 
 
 def load() -> None:

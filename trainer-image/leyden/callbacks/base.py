@@ -19,6 +19,9 @@ class Callback:
     watches_metrics = False
     """Whether ``on_train_epoch_end`` runs after the module's own, so that it sees what the module logs there."""
 
+    searches = False
+    """Whether it looks for hyperparameters, and so comes before the other callbacks."""
+
     _trainer: Trainer | None = None
 
     def log(self, name: str, value: Any, **options: Any) -> None:

@@ -20,6 +20,7 @@ class LearningRateFinder(Callback):
     """:meth:`leyden.tuner.Tuner.lr_find` when ``fit`` begins; override ``on_train_epoch_start`` to call
     :meth:`lr_find` again later. The suggestion goes to the module and to the optimizers of the run."""
 
+    searches = True
     SUPPORTED_MODES = lr_finder.MODES
 
     def __init__(
@@ -63,6 +64,7 @@ class BatchSizeFinder(Callback):
     """:meth:`leyden.tuner.Tuner.scale_batch_size` when ``fit`` begins. One process, and loaders that the module or
     data module makes."""
 
+    searches = True
     SUPPORTED_MODES = tuning.MODES
 
     def __init__(

@@ -101,11 +101,10 @@ class TensorBoardLogger(DirectoryLogger):
                 f"no graph for TensorBoard: example_input_array {given}, and must be a tensor or a tuple", stacklevel=2
             )
             return
-        from leyden.loaders import move
-        from leyden.modes import in_evaluation
+        from leyden.modes import in_evaluation, on_its_device
 
         with in_evaluation(model, model.device):
-            self.experiment.add_graph(model, move(example, model.device))
+            self.experiment.add_graph(model, on_its_device(model, example))
 
     @rank_zero_only
     def save(self) -> None:
