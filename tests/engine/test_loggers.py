@@ -117,6 +117,7 @@ def test_mlflow_uploads_the_best_at_the_end(tmp_path: Path) -> None:
     logger = MLFlowLogger(save_dir=str(tmp_path / "runs"), log_model=True)
     callback = ModelCheckpoint(tmp_path / "saved", monitor="val_loss", filename="{epoch}")
     train(logger, enable_checkpointing=True, callbacks=[callback], max_epochs=3)
+    assert list((tmp_path / "runs").glob(f"*/{logger.run_id}")), "each logger has its own place"
     names = [item.path for item in logger.experiment.list_artifacts(logger.run_id)]
     assert names == [Path(callback.best_model_path).stem]
     assert (tmp_path / "saved").joinpath(f"{names[0]}.ckpt").is_file()
@@ -161,7 +162,7 @@ def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ),
         pytest.param(
             lambda: L.Trainer(logger=[CSVLogger("."), "csv"], accelerator="cpu"),
-            "logger='str' is not allowed: it must be a Logger, a list of them, True, False or None",
+            "logger='csv' is not allowed: it must be a Logger, a list of them, True, False or None",
             id="not-a-logger",
         ),
     ],

@@ -56,7 +56,7 @@ Surface = dict[str, dict[str, Any]]
 
 def surface(library: str, installed: Path, output: Path) -> Surface:
     env = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},  # read as defaults
         "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract")),
     }
     command = (sys.executable, str(HERE / "surface.py"), library, str(installed), str(output))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.training import TrainingLoop
 
 if TYPE_CHECKING:
+    from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
 
@@ -47,6 +49,8 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Path | Non
     if checkpoint is None:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
+    if trainer.limit_train_batches and not trainer.num_training_batches:
+        trainer.warn("there is nothing to train on: the loader gives no batch")
     watching = _watch_forward(trainer)
     try:
         with torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
@@ -82,8 +86,15 @@ def check_steps(trainer: Trainer) -> None:
     for name in ("training_step", "configure_optimizers"):
         if not overrides(module, name):
             raise MisconfigurationError(f"{type(module).__qualname__} has no {name}(), which fit() needs")
+    check_takes_a_batch(module, "training_step")
     if not module.automatic_optimization:
         forbid_with_manual_optimization(trainer.settings)
+
+
+def check_takes_a_batch(module: LightningModule, name: str) -> None:
+    """Refuse a step without parameters."""
+    if not inspect.signature(getattr(module, name)).parameters:
+        raise MisconfigurationError(f"{type(module).__qualname__}.{name}() takes no batch: write {name}(self, batch)")
 
 
 def _resume_from(trainer: Trainer, path: Path | None) -> dict[str, Any] | None:

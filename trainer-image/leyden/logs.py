@@ -247,6 +247,8 @@ class Logs:
     def _new_entry(self, name: str, options: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
         prog_bar, logger, on_step, on_epoch, reduce, keep_graph, sync, rank_zero_only = options
         hook = self.scope.hook
+        if not isinstance(name, str):
+            raise bad_value("log() name", name, "a text")
         if hook in SILENT_HOOKS:
             raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
         if reduce not in REDUCTIONS:

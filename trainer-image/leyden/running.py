@@ -134,11 +134,19 @@ def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataMod
     module.teardown(stage)
 
 
+def check_sources(datamodule: LightningDataModule | None, **loaders: Any) -> None:
+    """Refuse two answers to where batches come from."""
+    given = [name for name, value in loaders.items() if value is not None]
+    if datamodule is not None and given:
+        raise MisconfigurationError(f"datamodule and {given[0]} exclude each other: give one of them")
+
+
 @contextmanager
 def evaluation(
     trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
+    check_sources(datamodule, dataloaders=loaders)
     if model is None and ckpt_path is None and trainer.checkpoint_callback is not None:
         ckpt_path = trainer.checkpoint_callback.best_model_path or None
     path = checkpoint_path(trainer, ckpt_path)
@@ -149,6 +157,7 @@ def evaluation(
     def check(trainer: Trainer) -> None:
         if stage is not PREDICT and not overrides(trainer.lightning_module, stage.step):
             raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
+        fitting.check_takes_a_batch(trainer.lightning_module, stage.step)
 
     with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
         if path is not None:

@@ -22,7 +22,7 @@ from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
-from leyden.errors import bad_value, only_weights
+from leyden.errors import bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
@@ -75,7 +75,7 @@ class Trainer(Reporting):
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
-        deterministic: bool | None = None,
+        deterministic: bool | str | None = None,
         detect_anomaly: bool = False,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
@@ -127,6 +127,7 @@ class Trainer(Reporting):
         :class:`CheckpointDirectory` among the callbacks resumes by its own plan. ``weights_only``: as if ``True``.
         """
         only_weights(weights_only)
+        running.check_sources(datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders)
         path = running.checkpoint_path(self, ckpt_path)
         self.reset_run()
         with running.running(self, model, datamodule, "fit", fitting.check_steps):
@@ -309,10 +310,12 @@ class Trainer(Reporting):
             self.agreement = Agreement(self.strategy)
 
 
-def _choose_algorithms(deterministic: bool | None, benchmark: bool | None) -> None:
+def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None) -> None:
     """Of torch, for the whole process."""
+    if deterministic not in (None, True, False, "warn"):
+        raise one_of("deterministic", deterministic, (None, True, False, "warn"))
     if deterministic:
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
     if benchmark is not None:
         torch.backends.cudnn.benchmark = benchmark
 

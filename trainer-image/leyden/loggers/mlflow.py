@@ -16,6 +16,9 @@ from leyden.loggers.base import Params, as_dict, flatten, library, rank_zero_exp
 from leyden.rank_zero import rank_zero_only
 
 FILE_SCHEME = "file:"
+TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
+"""Of the program's environment. Read once, because ``mlflow.set_tracking_uri`` writes there for all that comes later."""
+
 PARAMS_AT_ONCE = 100
 LONGEST_PARAM = 250
 ENVIRONMENT = {
@@ -51,7 +54,7 @@ class MLFlowLogger(ArtifactLogger):
         super().__init__(log_model)
         self._experiment_name = experiment_name
         self._run_name = run_name
-        self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{FILE_SCHEME}{save_dir}"
+        self._uri = tracking_uri or TRACKING_URI or f"{FILE_SCHEME}{save_dir}"
         self.tags = dict(tags or {})
         self._prefix = prefix
         self._artifact_location = artifact_location
