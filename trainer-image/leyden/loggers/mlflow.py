@@ -17,7 +17,7 @@ from leyden.rank_zero import rank_zero_only
 
 FILE_SCHEME = "file:"
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
-"""Of the program's environment. Read once, because ``mlflow.set_tracking_uri`` writes there for all that comes later."""
+"""The program's own. Read once, because ``mlflow.set_tracking_uri`` writes there for all that comes later."""
 
 PARAMS_AT_ONCE = 100
 LONGEST_PARAM = 250
