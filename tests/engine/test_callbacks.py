@@ -27,10 +27,10 @@ from leyden.callbacks import (
     ThroughputMonitor,
     Timer,
 )
-from leyden.callbacks.model_summary import summary
 from leyden.errors import MisconfigurationError
 from leyden.loggers import Logger
 from leyden.settings import seconds
+from leyden.summary import summarize
 
 
 class Kept(Logger):
@@ -52,7 +52,7 @@ def trained(*callbacks: L.Callback, module: L.LightningModule | None = None, **o
 def test_the_summary_names_layers_down_to_a_depth() -> None:
     module = nn.Sequential(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), nn.Linear(2, 1, bias=False))
     module[1].requires_grad_(False)
-    shallow, deep, sums = (summary(module, depth) for depth in (1, -1, 0))
+    shallow, deep, sums = (str(summarize(module, depth)) for depth in (1, -1, 0))
     assert "Linear" in shallow and "BatchNorm1d" not in shallow and "| 0.0 " not in shallow
     assert "| 0.1 " in deep and "BatchNorm1d" in deep
     assert sums.splitlines()[-1] == "14 parameters, 12 of them trained, 0.000 MB in memory"

@@ -164,7 +164,7 @@ def test_what_the_user_must_change_is_said_in_one_sentence(workspace: Path, chan
         pytest.param({"val_check_interval": 0}, "val_check_interval=0", id="validation-interval"),
         pytest.param({"gradient_clip_algorithm": "max"}, "'norm', 'value'", id="clip-algorithm"),
         pytest.param({"accumulate_grad_batches": 0}, "accumulate_grad_batches=0", id="accumulation"),
-        pytest.param({"callbacks": ["x"]}, "callbacks='str'", id="callbacks"),
+        pytest.param({"callbacks": ["x"]}, "callbacks='x'", id="callbacks"),
     ],
 )
 def test_a_bad_trainer_argument_names_field_value_and_choice(options: Any, sentence: str) -> None:

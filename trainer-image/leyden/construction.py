@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from leyden.callbacks import Callback, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
 from leyden.callbacks.timer import Timer
@@ -13,14 +13,18 @@ from leyden.errors import MisconfigurationError, bad_value
 from leyden.loggers import CSVLogger, Logger
 from leyden.settings import seconds
 
+K = TypeVar("K")
+
 
 def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | None, fast: bool) -> list[Callback]:
     """The run's callbacks in the order of their hooks, from the Trainer's arguments."""
     given, checkpointing = arguments["callbacks"], arguments["enable_checkpointing"]
-    callbacks = [given] if isinstance(given, Callback) else list(given or [])
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise bad_value("callbacks", type(callback).__qualname__, "Callback objects")
+    callbacks = _listed("callbacks", given, Callback, "a Callback or a list of them") if given is not None else []
+    bars = [type(callback).__qualname__ for callback in callbacks if isinstance(callback, ProgressBar)]
+    if bars and arguments["enable_progress_bar"] is False:
+        raise MisconfigurationError(f"enable_progress_bar=False contradicts the {bars[0]} among the callbacks")
+    if len(bars) > 1:
+        raise MisconfigurationError(f"there is one progress bar in a run, and callbacks has {', '.join(bars)}")
     if planned is not None:
         callbacks = [callback for callback in callbacks if not isinstance(callback, CheckpointDirectory)] + [planned]
     saving = [callback for callback in callbacks if isinstance(callback, (ModelCheckpoint, CheckpointDirectory))]
@@ -54,9 +58,9 @@ def _timer(max_time: Any) -> Timer:
 
 
 def in_order(callbacks: list[Callback]) -> list[Callback]:
-    """Callbacks that save come last, so that they see what the others did."""
+    """Callbacks that search for hyperparameters come first, and those that save last: they see what the others did."""
     saving = (ModelCheckpoint, CheckpointDirectory)
-    return sorted(callbacks, key=lambda callback: isinstance(callback, saving))
+    return sorted(callbacks, key=lambda callback: 2 if isinstance(callback, saving) else not callback.searches)
 
 
 def choose_loggers(given: Any, root: Place, in_job: bool, fast: bool) -> list[Logger]:
@@ -65,8 +69,13 @@ def choose_loggers(given: Any, root: Place, in_job: bool, fast: bool) -> list[Lo
         return []
     if given in (None, True):
         return [CSVLogger(root if isinstance(root, Path) else Path.cwd())]
-    loggers = [given] if isinstance(given, Logger) else list(given)
-    for logger in loggers:
-        if not isinstance(logger, Logger):
-            raise bad_value("logger", type(logger).__qualname__, "a Logger, a list of them, True, False or None")
-    return loggers
+    return _listed("logger", given, Logger, "a Logger, a list of them, True, False or None")
+
+
+def _listed(field: str, given: Any, kind: type[K], allowed: str) -> list[K]:
+    """One object or several, as a list."""
+    entries = list(given) if isinstance(given, (list, tuple, set)) else [given]
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise bad_value(field, entry, allowed)
+    return entries

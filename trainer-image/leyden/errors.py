@@ -57,6 +57,12 @@ class SIGTERMException(SystemExit):
     """Ends a run that was asked to stop, between two steps; ``on_exception`` hooks see it. Its code is 75."""
 
 
+def only_weights(weights_only: bool | None) -> None:
+    """Refuse the ``weights_only=False`` of Lightning's methods."""
+    if weights_only is False:
+        raise MisconfigurationError("weights_only=False is not allowed: a checkpoint must not be able to run code")
+
+
 def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
     """The error for an argument with a value that is not allowed."""
     return MisconfigurationError(f"{field}={given!r} is not allowed: it must be {allowed}")

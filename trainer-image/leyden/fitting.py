@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,19 +13,21 @@ from leyden.checkpoint import capture, loading, signature
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
-from leyden.hooks import overrides
+from leyden.hooks import HookTable, overrides
 from leyden.optim import LightningOptimizer
+from leyden.reporting import begin_logging
 from leyden.settings import forbid_with_manual_optimization
-from leyden.states import RunningStage
+from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.training import TrainingLoop
 
 if TYPE_CHECKING:
+    from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
 
 def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | None) -> None:
     """Train the trainer's module; everything is connected and set up."""
-    module, hooks = trainer.lightning_module, trainer.hooks
+    hooks = trainer.hooks
     trainer.open_rank_directory()
     checkpoint = _resume_from(trainer, path)
     if checkpoint is not None:
@@ -32,10 +35,9 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     trainer.train_loader = trainer.loader_of(train_loaders, "train")
     if trainer.train_loader is None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
-    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(module)
-    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+    _configure_optimizers(trainer)
     hooks.on_fit_start()
-    _log_hyperparameters(trainer)
+    begin_logging(trainer)
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:
@@ -47,6 +49,8 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     if checkpoint is None:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
+    if trainer.limit_train_batches and not trainer.num_training_batches:
+        trainer.warn("there is nothing to train on: the loader gives no batch")
     watching = _watch_forward(trainer)
     try:
         with trainer.stop_signal, torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
@@ -60,14 +64,37 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     hooks.on_fit_end()
 
 
+def _configure_optimizers(trainer: Trainer) -> None:
+    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
+    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
+
+
+def train_within(trainer: Trainer, probe: Trainer) -> None:
+    """Let another Trainer train the module of a ``fit`` that has begun, on the same data, without validation."""
+    module = probe.model = trainer.lightning_module
+    module.trainer, probe.datamodule = probe, trainer.datamodule
+    probe.state = RunStatus(TrainerStatus.RUNNING, TrainerFn.FITTING)
+    probe.hooks = HookTable(probe, module, probe.callbacks, probe.scope)
+    probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
+    _configure_optimizers(probe)
+    TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()
+
+
 def check_steps(trainer: Trainer) -> None:
     """Whether the module can be trained as the arguments say."""
     module = trainer.lightning_module
     for name in ("training_step", "configure_optimizers"):
         if not overrides(module, name):
             raise MisconfigurationError(f"{type(module).__qualname__} has no {name}(), which fit() needs")
+    check_takes_a_batch(module, "training_step")
     if not module.automatic_optimization:
         forbid_with_manual_optimization(trainer.settings)
+
+
+def check_takes_a_batch(module: LightningModule, name: str) -> None:
+    """Refuse a step without parameters."""
+    if not inspect.signature(getattr(module, name)).parameters:
+        raise MisconfigurationError(f"{type(module).__qualname__}.{name}() takes no batch: write {name}(self, batch)")
 
 
 def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
@@ -94,15 +121,6 @@ def load_checkpoint(trainer: Trainer, path: Place) -> None:
     trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, checkpoint)
-
-
-def _log_hyperparameters(trainer: Trainer) -> None:
-    hparams = dict(trainer.lightning_module.hparams_initial)
-    if trainer.datamodule is not None:
-        hparams.update(trainer.datamodule.hparams_initial)
-    if hparams and trainer.is_global_zero:
-        for logger in trainer.loggers:
-            logger.log_hyperparams(hparams)
 
 
 def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:

@@ -136,8 +136,11 @@ def overrides(owner: object, name: str, base: type | None = None) -> bool:
 class DataHooks:
     """What :class:`LightningModule` and :class:`LightningDataModule` share: where data comes from and goes to."""
 
+    prepare_data_per_node = True
+    """Whether ``prepare_data`` runs on every node, or on the first alone."""
+
     def prepare_data(self) -> None:
-        """Download or prepare on disk; runs in one process per node, so keep no state here."""
+        """Download or prepare on disk; runs in one process of each node, so keep no state here."""
 
     def setup(self, stage: str) -> None:
         """Runs in each process before ``fit``, ``validate``, ``test`` or ``predict``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from leyden.errors import bad_value
@@ -49,6 +50,20 @@ def constructor_arguments(owner: object) -> dict[str, Any]:
     return named
 
 
+def running_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
+    """Arguments of the constructors that run now, from that of ``frame`` outwards: a base class's, then its
+    subclass's."""
+    named: dict[str, Any] = {}
+    while frame is not None and frame.f_code.co_name == "__init__":
+        values = inspect.getargvalues(frame)
+        if not values.args or values.locals.get(values.args[0]) is not owner:
+            break
+        named.update({name: values.locals[name] for name in values.args[1:] if name in values.locals})
+        named.update(values.locals.get(values.keywords or "", {}))
+        frame = frame.f_back
+    return named
+
+
 class HyperparametersMixin:
     """``save_hyperparameters`` and ``hparams`` for modules and data modules."""
 
@@ -60,7 +75,8 @@ class HyperparametersMixin:
         Without ``args``: all of them. ``args`` may name some, or be one dict or namespace to keep instead.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
-        given = constructor_arguments(self)
+        caller = inspect.currentframe() if frame is None else None
+        given = {**running_arguments(self, caller.f_back if caller else frame), **constructor_arguments(self)}
         if not args:
             chosen = given
         elif all(isinstance(arg, str) for arg in args):
@@ -76,6 +92,17 @@ class HyperparametersMixin:
         vars(self)["_hparams"] = AttributeDict({**vars(self).get("_hparams", {}), **kept})
         vars(self)["_hparams_initial"] = copy.copy(vars(self)["_hparams"])
         vars(self)["_log_hparams"] = logger
+
+    def remove_ignored_hparams(self, ignore_list: Sequence[str]) -> None:
+        """Forget hyperparameters that a base class saved."""
+        for kept in (self.hparams, vars(self).setdefault("_hparams_initial", AttributeDict())):
+            for name in ignore_list:
+                kept.pop(name, None)
+
+    @property
+    def logs_hyperparameters(self) -> bool:
+        """Whether they were saved for loggers too."""
+        return bool(vars(self).get("_log_hparams"))
 
     @property
     def hparams(self) -> AttributeDict:

@@ -19,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 from torch.utils.data.distributed import DistributedSampler
 
 from leyden import rng
+from leyden.errors import bad_value
 
 
 def move(batch: Any, device: torch.device) -> Any:
@@ -220,6 +221,8 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
 
     ``distribute=False`` keeps the user's own sampler in charge of ranks. ``sequential`` undoes shuffling.
     """
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise bad_value("a loader", type(loader).__qualname__, "a DataLoader or any iterable of batches")
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return Source(loader, loader)
     batched = loader.batch_sampler is not None

@@ -8,7 +8,7 @@ batch contributes nothing, and uneven batches do not skew a mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +247,8 @@ class Logs:
     def _new_entry(self, name: str, options: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
         prog_bar, logger, on_step, on_epoch, reduce, keep_graph, sync, rank_zero_only = options
         hook = self.scope.hook
+        if not isinstance(name, str):
+            raise bad_value("log() name", name, "a text")
         if hook in SILENT_HOOKS:
             raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
         if reduce not in REDUCTIONS:
@@ -343,6 +345,16 @@ class Logs:
             entry.weight = kept["weight"]
             self.entries[(hook, name, int(index) if index else None)] = entry
         self.scope.hook = outer
+
+
+def members(dictionary: Any) -> Iterable[tuple[str, Any]]:
+    """What ``log_dict`` logs. Of a MetricCollection the metrics themselves, and not copies of them."""
+    if hasattr(dictionary, "compute_groups"):
+        own: Iterable[tuple[str, Any]] = dictionary.items(keep_base=False, copy_state=False)
+        return own
+    if not isinstance(dictionary, Mapping):
+        raise bad_value("log_dict()", type(dictionary).__qualname__, "a dict or a MetricCollection")
+    return dictionary.items()
 
 
 class SilentLogs(Logs):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from leyden.errors import MisconfigurationError, one_of
+from leyden.errors import MisconfigurationError, one_of, only_weights
 from leyden.hooks import DataHooks
 from leyden.hparams import HyperparametersMixin, remember_arguments
+from leyden.logs import members
 from leyden.module_hooks import ModuleHooks
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the module's first floating point parameter."""
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def device_mesh(self) -> Any:
+        """The strategy's device mesh, where it has one."""
+        return getattr(self.trainer.strategy, "device_mesh", None)
 
     @property
     def on_gpu(self) -> bool:
@@ -211,6 +218,15 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         for parameter, required in self.__dict__.pop("_toggled", {}).items():
             parameter.requires_grad = required
 
+    @contextmanager
+    def toggled_optimizer(self, optimizer: Any) -> Iterator[None]:
+        """:meth:`toggle_optimizer` for the body."""
+        self.toggle_optimizer(optimizer)
+        try:
+            yield
+        finally:
+            self.untoggle_optimizer(optimizer)
+
     # Logging.
 
     def log(
@@ -235,17 +251,45 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         ``on_step`` logs the value itself, ``on_epoch`` the epoch's value by ``reduce_fx`` (mean weighted by batch
         size, sum, min, max); with both, the names end in ``_step`` and ``_epoch``. Defaults depend on the hook:
         steps of training log on step, everything else on epoch. The epoch's value covers all ranks unless
-        ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``.
+        ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``. A metric object, be it Leyden's or
+        of torchmetrics, is computed and reset when the epoch ends; ``metric_attribute`` is not needed to find it.
         """
         if self._trainer is None:
             return
         options = (prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, rank_zero_only)
         self._trainer.logs.record(name, value, options, batch_size, add_dataloader_idx)
 
-    def log_dict(self, dictionary: Mapping[str, Any], prog_bar: bool = False, **options: Any) -> None:
-        """:meth:`log` for each entry."""
-        for name, value in dictionary.items():
-            self.log(name, value, prog_bar=prog_bar, **options)
+    def log_dict(
+        self,
+        dictionary: Mapping[str, Any],
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool | None = None,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """:meth:`log` for each entry of a dict or of a torchmetrics ``MetricCollection``."""
+        options: dict[str, Any] = {
+            "prog_bar": prog_bar,
+            "logger": logger,
+            "on_step": on_step,
+            "on_epoch": on_epoch,
+            "reduce_fx": reduce_fx,
+            "enable_graph": enable_graph,
+            "sync_dist": sync_dist,
+            "sync_dist_group": sync_dist_group,
+            "add_dataloader_idx": add_dataloader_idx,
+            "batch_size": batch_size,
+            "rank_zero_only": rank_zero_only,
+        }
+        for name, value in members(dictionary):
+            self.log(name, value, **options)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""
@@ -254,6 +298,10 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """The tensors of all ranks, stacked in a new first dimension. ``data`` may be a list or dict of tensors."""
+        if group is not None:
+            raise MisconfigurationError(
+                "all_gather() is over all ranks: for a group, call torch.distributed.all_gather()"
+            )
         return self.trainer.strategy.all_gather(data, sync_grads=sync_grads)
 
     # Weights.
@@ -320,8 +368,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         """
         from leyden.checkpoint.loading import load_module
 
-        if weights_only is False:
-            raise MisconfigurationError("weights_only=False is not allowed: a checkpoint must not be able to run code")
+        only_weights(weights_only)
         if hparams_file is not None:
             raise MisconfigurationError("hparams_file is not supported: give the arguments to load_from_checkpoint")
         return load_module(cls, checkpoint_path, map_location, strict, kwargs)

@@ -40,6 +40,9 @@ def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedule
     answer = module.configure_optimizers()
     optimizers, schedulers, monitor = _unpack(answer)
     configs = [_scheduler_config(entry, monitor) for entry in schedulers]
+    for optimizer in optimizers:
+        if not isinstance(optimizer, Optimizer):
+            raise bad_value("configure_optimizers() optimizer", optimizer, "a torch.optim.Optimizer")
     if not optimizers:
         optimizers = [NoOptimizer()]
     if len(optimizers) > 1 and module.automatic_optimization:
@@ -93,6 +96,8 @@ def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
         config = LRSchedulerConfig(**{"monitor": monitor, **entry})
     else:
         config = LRSchedulerConfig(entry, monitor=monitor)
+    if not all(callable(getattr(config.scheduler, name, None)) for name in ("step", "state_dict")):
+        raise bad_value("configure_optimizers() scheduler", config.scheduler, "one with step() and state_dict()")
     if config.interval not in INTERVALS:
         raise one_of("lr_scheduler interval", config.interval, INTERVALS)
     if not isinstance(config.frequency, int) or config.frequency < 1:

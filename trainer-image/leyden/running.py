@@ -19,8 +19,10 @@ from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import PREDICT, EvaluationLoop, Stage
 from leyden.hooks import HookTable, overrides
+from leyden.loggers.guard import tell
 from leyden.module import LightningModule
 from leyden.precision import Precision
+from leyden.reporting import begin_logging
 from leyden.states import RunStatus, TrainerFn, TrainerStatus
 
 if TYPE_CHECKING:
@@ -53,21 +55,21 @@ def running(
             callback._trainer = trainer
         check(trainer)
         if trainer.profiler is not None:
-            trainer.profiler.setup(stage)
+            trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
         _set_up(trainer, module, datamodule, stage)
         yield
         state.status = TrainerStatus.FINISHED
         _tear_down(trainer, module, datamodule, stage)
         if trainer.profiler is not None:
-            trainer.profiler.describe(trainer, stage)
+            trainer.profiler.describe()
             trainer.profiler.teardown(stage)
-        _finish_loggers(trainer, "success")
+        tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
-        _finish_loggers(trainer, "failed")
         trainer.hooks.on_exception(error)
         if datamodule is not None:
             datamodule.on_exception(error)
+        tell(trainer.loggers, lambda logger: logger.finalize("failed"))
         raise
     finally:
         state.stage = None
@@ -77,7 +79,9 @@ def running(
 
 def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
     for owner in (data, module):
-        if owner is not None and trainer.local_rank == 0:
+        if owner is None:
+            continue
+        if (trainer.local_rank if owner.prepare_data_per_node else trainer.global_rank) == 0:
             owner.prepare_data()
     trainer.strategy.barrier()
     if data is not None:
@@ -135,9 +139,11 @@ def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataMod
     module.teardown(stage)
 
 
-def _finish_loggers(trainer: Trainer, status: str) -> None:
-    for logger in trainer.loggers if trainer.is_global_zero else ():
-        logger.finalize(status)
+def check_sources(datamodule: LightningDataModule | None, **loaders: Any) -> None:
+    """Refuse two answers to where batches come from."""
+    given = [name for name, value in loaders.items() if value is not None]
+    if datamodule is not None and given:
+        raise MisconfigurationError(f"datamodule and {given[0]} exclude each other: give one of them")
 
 
 @contextmanager
@@ -145,6 +151,7 @@ def evaluation(
     trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
+    check_sources(datamodule, dataloaders=loaders)
     if model is None and ckpt_path is None and trainer.checkpoint_callback is not None:
         ckpt_path = trainer.checkpoint_callback.best_model_path or None
     path = checkpoint_path(trainer, ckpt_path)
@@ -155,11 +162,13 @@ def evaluation(
     def check(trainer: Trainer) -> None:
         if stage is not PREDICT and not overrides(trainer.lightning_module, stage.step):
             raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
+        fitting.check_takes_a_batch(trainer.lightning_module, stage.step)
 
     with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
         if path is not None:
             trainer.ckpt_path = str(path)
             fitting.load_checkpoint(trainer, path)
+        begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         trainer.evaluation_loops[stage.short] = loop
         if loop.loader is None:

@@ -8,10 +8,10 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from leyden.checkpoint.places import Place, place
 from leyden.errors import MisconfigurationError, bad_value, one_of
@@ -101,6 +101,27 @@ class Settings:
             values["num_sanity_val_steps"] = 0
         values["default_root_dir"] = place(values["default_root_dir"] or Path.cwd())
         return cls(**values)
+
+
+T = TypeVar("T")
+
+
+class Setting(Generic[T]):
+    """A setting as an attribute of the Trainer; a new value counts from the next run on."""
+
+    def __init__(self, default: T | None = None) -> None:
+        """``default`` is what ``None`` means."""
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, trainer: Any, owner: type | None = None) -> T:
+        value: T | None = getattr(trainer.settings, self.name) if trainer is not None else None
+        return self.default if value is None else value  # type: ignore[return-value]  # T allows None where it can be
+
+    def __set__(self, trainer: Any, value: T) -> None:
+        trainer.settings = replace(trainer.settings, **{self.name: value})
 
 
 def _lengths(values: dict[str, Any], fast: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,16 @@ from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
-from leyden.errors import SIGTERMException
+from leyden.errors import SIGTERMException, bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
 from leyden.loggers import Logger
 from leyden.module import LightningModule
 from leyden.plugins import Plugins
+from leyden.reporting import Reporting
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
-from leyden.trainer_state import TrainerState
 from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from leyden_contract.wire import Checkpoints
 
 
-class Trainer(TrainerState):
+class Trainer(Reporting):
     """Drives a :class:`LightningModule`. Arguments, methods and properties are Lightning 2's."""
 
     @from_environment
@@ -75,7 +76,7 @@ class Trainer(TrainerState):
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
-        deterministic: bool | None = None,
+        deterministic: bool | str | None = None,
         detect_anomaly: bool = False,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
@@ -86,8 +87,12 @@ class Trainer(TrainerState):
         profiler: Profiler | str | None = None,
         barebones: bool = False,
         default_root_dir: str | Path | None = None,
+        enable_autolog_hparams: bool = True,
+        model_registry: str | None = None,
     ) -> None:
         arguments = dict(locals())  # the fields of Settings are named as the arguments
+        if model_registry is not None:
+            raise bad_value("model_registry", model_registry, "left out: Leyden has no registry, give ckpt_path a path")
         if barebones:
             strip_to_the_bones(arguments)
         planned = planned_by_environment()
@@ -107,6 +112,7 @@ class Trainer(TrainerState):
         self.loggers = choose_loggers(
             arguments["logger"], self.settings.default_root_dir, in_job=planned is not None, fast=fast
         )
+        self.enable_autolog_hparams = enable_autolog_hparams
         self.rank_directory = None
         self.reset()
 
@@ -119,12 +125,15 @@ class Trainer(TrainerState):
         val_dataloaders: Any = None,
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
     ) -> None:
         """Train, from where an earlier ``fit`` of this Trainer ended if there was one.
 
         ``ckpt_path`` resumes from a checkpoint: a directory, a ``.ckpt`` file, ``"last"`` or ``"best"``. Without it, a
-        :class:`CheckpointDirectory` among the callbacks resumes by its own plan.
+        :class:`CheckpointDirectory` among the callbacks resumes by its own plan. ``weights_only``: as if ``True``.
         """
+        only_weights(weights_only)
+        running.check_sources(datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders)
         path = running.fit_path(self, ckpt_path)
         self.reset_run()
         with running.running(self, model, datamodule, "fit", fitting.check_steps):
@@ -137,12 +146,14 @@ class Trainer(TrainerState):
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """One pass over the validation loaders. Returns the metrics, a dict per loader.
 
         Without ``model`` and ``ckpt_path``, the module of the last run with the best weights that a
         :class:`ModelCheckpoint` kept, if there is one.
         """
+        only_weights(weights_only)
         return self._evaluate(VALIDATION, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def test(
@@ -152,8 +163,10 @@ class Trainer(TrainerState):
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """One pass over the test loaders. Returns the metrics, a dict per loader; weights as in :meth:`validate`."""
+        only_weights(weights_only)
         return self._evaluate(TEST, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def _evaluate(
@@ -173,25 +186,41 @@ class Trainer(TrainerState):
         datamodule: LightningDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
     ) -> list[Any] | None:
         """Predictions of this rank's batches: a list, or a list per loader where there are several."""
         from leyden.callbacks.prediction_writer import BasePredictionWriter
 
+        only_weights(weights_only)
         keep = return_predictions is not False
         with running.evaluation(self, PREDICT, model, dataloaders, ckpt_path, datamodule) as loop:
             writers = [callback for callback in self.callbacks if isinstance(callback, BasePredictionWriter)]
             _, predictions = loop.run(keep_outputs=keep or any(writer.keeps_predictions for writer in writers))
         return predictions if keep else None
 
-    def save_checkpoint(self, filepath: str | Path, weights_only: bool | None = None) -> None:
+    def save_checkpoint(
+        self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any = None
+    ) -> None:
         """Write a single-file checkpoint with Lightning's keys, and return when it is durable.
 
         ``filepath`` may be a URL. A collective call: all ranks make it. Raises ``CheckpointStorage``.
         """
         from leyden.checkpoint.files import save_file
 
+        if storage_options is not None:
+            raise bad_value("storage_options", storage_options, "None: keys and endpoint come from the environment")
+
         save_file(self, place(filepath), bool(weights_only))
         self.tick()
+
+    def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
+        """A context in which modules are made on the run's device and in its precision; with ``empty_init`` their
+        weights are not initialized, because they will be loaded."""
+        from leyden.creation import creating
+
+        plugin = self.precision_plugin
+        dtype = plugin.dtype if plugin.converts else torch.get_default_dtype()
+        return creating(self.strategy.device, dtype, bool(empty_init))
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""
@@ -298,10 +327,12 @@ class Trainer(TrainerState):
         self.agreement = Agreement(self.strategy)
 
 
-def _choose_algorithms(deterministic: bool | None, benchmark: bool | None) -> None:
+def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None) -> None:
     """Of torch, for the whole process."""
+    if deterministic not in (None, True, False, "warn"):
+        raise one_of("deterministic", deterministic, (None, True, False, "warn"))
     if deterministic:
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
     if benchmark is not None:
         torch.backends.cudnn.benchmark = benchmark
 

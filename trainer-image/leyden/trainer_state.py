@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from leyden.accelerators import Accelerator
 from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint, ProgressBar
 from leyden.checkpoint.places import Place
 from leyden.data import LightningDataModule
@@ -23,7 +23,7 @@ from leyden.module import LightningModule
 from leyden.optim import LightningOptimizer, LRSchedulerConfig
 from leyden.precision import Precision
 from leyden.run_state import RunState
-from leyden.settings import Settings
+from leyden.settings import Setting, Settings
 from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.strategies import Strategy
 
@@ -42,8 +42,21 @@ class TrainerState:
     callbacks: list[Callback]
     profiler: Profiler | None
     loggers: list[Logger]
+    enable_autolog_hparams: bool
     rank_directory: RankDirectory | None
     """What this process shares with its agent, from its first ``fit`` on."""
+
+    max_epochs, min_epochs, max_steps = Setting[int](), Setting[int](), Setting[int]()
+    fast_dev_run, num_sanity_val_steps, log_every_n_steps = Setting[int](), Setting[int](), Setting[int]()
+    limit_train_batches, limit_val_batches = Setting[float](1.0), Setting[float](1.0)
+    limit_test_batches, limit_predict_batches = Setting[float](1.0), Setting[float](1.0)
+    overfit_batches = Setting[float]()
+    val_check_interval = Setting[Any]()
+    check_val_every_n_epoch = Setting[int | None]()
+    reload_dataloaders_every_n_epochs = Setting[int]()
+    gradient_clip_val, gradient_clip_algorithm = Setting[float | None](), Setting[str | None]()
+    default_root_dir = Setting[Place]()
+    barebones = Setting[bool]()
 
     hooks: HookTable
     transfer: Callable[[Any, int], Any]
@@ -153,24 +166,8 @@ class TrainerState:
         return self.stop_signal.received
 
     @property
-    def max_epochs(self) -> int:
-        return self.settings.max_epochs
-
-    @property
-    def min_epochs(self) -> int:
-        return self.settings.min_epochs
-
-    @property
-    def max_steps(self) -> int:
-        return self.settings.max_steps
-
-    @property
     def min_steps(self) -> int | None:
         return self.settings.min_steps or None
-
-    @property
-    def default_root_dir(self) -> Place:
-        return self.settings.default_root_dir
 
     def _loaders(self, stage: str) -> Any:
         loop = self.evaluation_loops.get(stage)
@@ -195,6 +192,31 @@ class TrainerState:
     def predict_dataloaders(self) -> Any:
         """What predictions read, as the user gave it."""
         return self._loaders("predict")
+
+    @property
+    def fit_loop(self) -> TrainingLoop | None:
+        """The loop of ``fit``, once it has begun."""
+        return self.training_loop
+
+    @property
+    def validate_loop(self) -> EvaluationLoop | None:
+        """The loop of validations, once it has begun."""
+        return self.evaluation_loops.get("val")
+
+    @property
+    def test_loop(self) -> EvaluationLoop | None:
+        """The loop of ``test``, once it has begun."""
+        return self.evaluation_loops.get("test")
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, int]:
+        """What a ``DistributedSampler`` of the user's own needs to know."""
+        return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of ``16-mixed``; ``None`` elsewhere."""
+        return self.precision_plugin.scaler
 
     @property
     def predict_loop(self) -> EvaluationLoop:
@@ -259,6 +281,16 @@ class TrainerState:
         return self.strategy.world.local_world_size
 
     @property
+    def device_ids(self) -> list[int]:
+        """Indices of the devices of this node that the run uses."""
+        return self.strategy.device_ids
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What the run computes on."""
+        return Accelerator.of(self.strategy.device)
+
+    @property
     def num_nodes(self) -> int:
         """Nodes that the run uses."""
         return self.strategy.world.world_size // self.strategy.world.local_world_size
@@ -267,50 +299,10 @@ class TrainerState:
     def is_global_zero(self) -> bool:
         return self.strategy.world.global_rank == 0
 
-    @property
-    def logger(self) -> Logger | None:
-        """The first logger."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def log_dir(self) -> str | None:
-        """The first logger's directory."""
-        return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
-
     def loaders_are_due(self, loaded_epoch: int) -> bool:
         """Whether loaders made in ``loaded_epoch`` are to be made anew."""
         every = self.settings.reload_dataloaders_every_n_epochs
         return bool(every) and self.run_state.epoch - loaded_epoch >= every
-
-    @property
-    def logs_are_due(self) -> bool:
-        """Whether the loggers get the metrics of the batch that runs, if it steps."""
-        every = self.settings.log_every_n_steps
-        return bool(every) and ((self.run_state.batches_stepped + 1) % every == 0 or self.should_stop)
-
-    @property
-    def logs_were_due(self) -> bool:
-        """Whether the loggers get the metrics of the batch that has just stepped."""
-        every = self.settings.log_every_n_steps
-        return bool(every) and self.run_state.batches_stepped % every == 0
-
-    @property
-    def callback_metrics(self) -> dict[str, Tensor]:
-        """All metrics logged so far, by name, newest values."""
-        for name, value in self.logs.latest().items():
-            self.epoch_metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
-        return self.epoch_metrics
-
-    @property
-    def logged_metrics(self) -> dict[str, float]:
-        """What the loggers were given last, by name."""
-        return self._logged_metrics
-
-    @property
-    def progress_bar_metrics(self) -> dict[str, float]:
-        """What was logged with ``prog_bar=True``."""
-        names = self._progress_names | self.logs.progress_bar_names()
-        return {name: float(value) for name, value in self.callback_metrics.items() if name in names}
 
     @property
     def checkpoint_callbacks(self) -> list[ModelCheckpoint]:
@@ -358,38 +350,3 @@ class TrainerState:
         if batches is None:
             return None
         return batches.batch_size * batches.place.world_size * self.accumulate_grad_batches
-
-    # What was logged.
-
-    def take_epoch_metrics(self, logs: Logs, step: int) -> dict[str, float]:
-        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation."""
-        self._progress_names |= logs.progress_bar_names()
-        self.epoch_metrics.update(self.callback_metrics)
-        callbacks, loggers = logs.finish_epoch()
-        if self.sanity_checking:
-            return {}
-        self.epoch_metrics.update({name: torch.tensor(value) for name, value in callbacks.items()})
-        self.send_to_loggers(loggers, step)
-        return loggers
-
-    def log_step(self, logs: Logs) -> None:
-        """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
-        if self.logs_were_due:
-            values = {name: float(value) for name, value in logs.step_values().items()}
-            self.send_to_loggers(values, self.run_state.batches_stepped - 1)
-
-    def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
-        """Give metrics to all loggers, with the epoch; a metric named ``step`` replaces both."""
-        if not metrics:
-            return
-        self._logged_metrics.update(metrics)
-        values = {"epoch": float(self.current_epoch), **metrics}
-        if "step" in values:
-            step = int(values.pop("step"))
-            del values["epoch"]
-        self.log_everywhere(values, step)
-
-    def log_everywhere(self, values: dict[str, float], step: int) -> None:
-        """Give values to all loggers as they are. Rank 0 only."""
-        for logger in self.loggers if self.is_global_zero else ():
-            logger.log_metrics(values, step)

@@ -192,3 +192,89 @@ def predictions_are_written(seen: Seen) -> None:
 
     trainer = seen.trainer(callbacks=[Writer("batch_and_epoch")])
     trainer.predict(seen.watched(Whole()), loader(5), return_predictions=False)
+
+
+@program
+def reasons_to_stop(seen: Seen) -> None:
+    for options in ({"patience": 1}, {"stopping_threshold": 2.5}, {"divergence_threshold": 3.5}):
+        callback = EarlyStopping("scripted", **options)
+        trainer = seen.trainer(max_epochs=4, num_sanity_val_steps=0, callbacks=[callback])
+        trainer.fit(seen.watched(Scripted([3.0, 2.0, 4.0])), loader(4), loader(4))
+        seen.values[str(options)] = (callback.stopping_reason.name, callback.stopped_epoch)
+
+
+def spiking(seen: Seen, losses: list[float], **options: Any) -> None:
+    import json
+
+    from lightning.pytorch.callbacks import SpikeDetection
+
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.loss(batch) * 0 + losses[batch_idx]
+
+    callback = SpikeDetection(exclude_batches_path=seen.folder / "bad.json", **options)
+    try:
+        seen.trainer(callbacks=[callback], max_epochs=1).fit(seen.watched(Model()), loader(2 * len(losses)))
+    finally:
+        path = seen.folder / "bad.json"
+        seen.values["bad"] = json.loads(path.read_text()) if path.exists() else callback.bad_batches
+
+
+@program
+def a_loss_that_leaps(seen: Seen) -> None:
+    spiking(seen, [1.0, 1.1, 1.0, 7.0, 1.0])
+
+
+@program
+def a_loss_that_is_not_a_number(seen: Seen) -> None:
+    spiking(seen, [1.0, 1.1, float("nan"), 1.0])
+
+
+@program
+def losses_without_a_spike(seen: Seen) -> None:
+    spiking(seen, [9.0, 1.0, 1.5, 2.5, 0.1], window=3, rtol=1.0)
+
+
+@program
+def a_spike_by_its_height(seen: Seen) -> None:
+    spiking(seen, [1.0, 1.5, 2.6, 0.1], rtol=None, atol=1.0)
+
+
+@program
+def a_rate_is_found_first(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import LearningRateFinder
+
+    class Model(Trained):
+        dropout = 0.0
+
+    finder = LearningRateFinder(num_training_steps=30, min_lr=1e-5)
+    module = Model(lr=1e-3)
+    trainer = seen.trainer(callbacks=[finder], logger=False, max_epochs=1)
+    trainer.callbacks = [finder]  # others would see the checkpoint that Lightning writes meanwhile
+    trainer.fit(module, loader(80))
+    seen.values["lr"] = (finder.optimal_lr.suggestion(), module.lr, finder.optimal_lr.results)
+    seen.modules.append(module)
+
+
+@program
+def a_batch_size_is_found_first(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import BatchSizeFinder
+
+    class Model(Trained):
+        batch_size = 2
+        dropout = 0.0
+
+        def train_dataloader(self) -> Any:
+            return loader(32, self.batch_size)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if len(batch[0]) > 8:
+                raise RuntimeError("CUDA error: out of memory")
+            return super().training_step(batch, batch_idx)
+
+    finder, module = BatchSizeFinder(), Model()
+    trainer = seen.trainer(callbacks=[finder], logger=False, max_epochs=1)
+    trainer.callbacks = [finder]
+    trainer.fit(module)
+    seen.values["size"] = (finder.optimal_batch_size, module.batch_size)
+    seen.modules.append(module)

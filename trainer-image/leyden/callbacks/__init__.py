@@ -7,17 +7,19 @@ from leyden.callbacks.base import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory
 from leyden.callbacks.early_stopping import EarlyStopping
 from leyden.callbacks.model_checkpoint import ModelCheckpoint
-from leyden.callbacks.model_summary import ModelSummary
-from leyden.callbacks.progress import ProgressBar
+from leyden.callbacks.model_summary import ModelSummary, RichModelSummary
+from leyden.callbacks.progress import ProgressBar, RichProgressBar, TQDMProgressBar
 
 if TYPE_CHECKING:
     from leyden.callbacks.accumulation import GradientAccumulationScheduler
     from leyden.callbacks.device_stats_monitor import DeviceStatsMonitor
+    from leyden.callbacks.finders import BatchSizeFinder, LearningRateFinder
     from leyden.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
     from leyden.callbacks.lambda_function import LambdaCallback
     from leyden.callbacks.lr_monitor import LearningRateMonitor
     from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
     from leyden.callbacks.prediction_writer import BasePredictionWriter
+    from leyden.callbacks.spike import SpikeDetection
     from leyden.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
     from leyden.callbacks.throughput_monitor import ThroughputMonitor
     from leyden.callbacks.timer import Timer
@@ -27,12 +29,15 @@ _HOMES = {
     "BackboneFinetuning": "finetuning",
     "BaseFinetuning": "finetuning",
     "BasePredictionWriter": "prediction_writer",
+    "BatchSizeFinder": "finders",
     "DeviceStatsMonitor": "device_stats_monitor",
     "EMAWeightAveraging": "weight_averaging",
     "GradientAccumulationScheduler": "accumulation",
     "LambdaCallback": "lambda_function",
+    "LearningRateFinder": "finders",
     "LearningRateMonitor": "lr_monitor",
     "OnExceptionCheckpoint": "on_exception_checkpoint",
+    "SpikeDetection": "spike",
     "StochasticWeightAveraging": "stochastic_weight_averaging",
     "ThroughputMonitor": "throughput_monitor",
     "Timer": "timer",
@@ -43,6 +48,7 @@ __all__ = [
     "BackboneFinetuning",
     "BaseFinetuning",
     "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
     "CheckpointDirectory",
     "DeviceStatsMonitor",
@@ -50,12 +56,17 @@ __all__ = [
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
+    "LearningRateFinder",
     "LearningRateMonitor",
     "ModelCheckpoint",
     "ModelSummary",
     "OnExceptionCheckpoint",
     "ProgressBar",
+    "RichModelSummary",
+    "RichProgressBar",
+    "SpikeDetection",
     "StochasticWeightAveraging",
+    "TQDMProgressBar",
     "ThroughputMonitor",
     "Timer",
     "WeightAveraging",

@@ -24,6 +24,10 @@ class GradientAccumulationScheduler(Callback):
             raise bad_value("scheduling", scheduling, allowed)
         self.scheduling = {0: 1, **scheduling}
 
+    def going_to_accumulate_grad_batches(self) -> bool:
+        """Whether any epoch accumulates."""
+        return any(batches > 1 for batches in self.scheduling.values())
+
     def get_accumulate_grad_batches(self, epoch: int) -> int:
         """Batches that make a step in ``epoch``."""
         return self.scheduling[max(start for start in self.scheduling if start <= epoch)]

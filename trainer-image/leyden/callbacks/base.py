@@ -19,6 +19,9 @@ class Callback:
     watches_metrics = False
     """Whether ``on_train_epoch_end`` runs after the module's own, so that it sees what the module logs there."""
 
+    searches = False
+    """Whether it looks for hyperparameters, and so comes before the other callbacks."""
+
     _trainer: Trainer | None = None
 
     def log(self, name: str, value: Any, **options: Any) -> None:
@@ -28,8 +31,8 @@ class Callback:
 
     def log_dict(self, dictionary: Mapping[str, Any], **options: Any) -> None:
         """:meth:`log` for each entry."""
-        for name, value in dictionary.items():
-            self.log(name, value, **options)
+        if self._trainer is not None:
+            self._trainer.lightning_module.log_dict(dictionary, **options)
 
     @property
     def state_key(self) -> str:

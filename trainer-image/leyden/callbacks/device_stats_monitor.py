@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 
 
 class DeviceStatsMonitor(Callback):
-    """Logs, at the start and the end of batches whose metrics go to the loggers, what torch counts of the CUDA
+    """Logs, at the start and the end of batches whose metrics go to the loggers (in evaluation: of every
+    ``log_every_n_steps``-th batch), what torch counts of the CUDA
     device's memory; on a CPU, or with ``cpu_stats=True``, the machine's load, memory and swap (needs psutil)."""
 
     def __init__(self, cpu_stats: bool | None = None) -> None:
         self.cpu_stats = cpu_stats
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
         if not trainer.loggers:
             raise MisconfigurationError("DeviceStatsMonitor needs a logger: the Trainer has logger=False")
         on_cpu = trainer.strategy.device.type == "cpu"
@@ -42,6 +41,43 @@ class DeviceStatsMonitor(Callback):
     ) -> None:
         if trainer.logs_were_due:
             self._log(trainer, "on_train_batch_end", trainer.run_state.batches_stepped)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._log_evaluation(trainer, "on_validation_batch_start", batch_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._log_evaluation(trainer, "on_validation_batch_end", batch_idx)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._log_evaluation(trainer, "on_test_batch_start", batch_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._log_evaluation(trainer, "on_test_batch_end", batch_idx)
+
+    def _log_evaluation(self, trainer: Trainer, moment: str, batch_idx: int) -> None:
+        every = trainer.settings.log_every_n_steps
+        if every and batch_idx % every == 0 and not trainer.sanity_checking:
+            self._log(trainer, moment, trainer.run_state.batches_stepped)
 
     def _log(self, trainer: Trainer, moment: str, step: int) -> None:
         device = trainer.strategy.device

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError, bad_value, one_of
@@ -14,17 +18,28 @@ if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
-MODES = ("min", "max")
+
+class EarlyStoppingReason(Enum):
+    """Why training was stopped."""
+
+    NOT_STOPPED = 0
+    STOPPING_THRESHOLD = 1
+    DIVERGENCE_THRESHOLD = 2
+    PATIENCE_EXHAUSTED = 3
+    NON_FINITE_METRIC = 4
 
 
 class EarlyStopping(Callback):
     """Stop training when ``monitor`` has not improved by ``min_delta`` for ``patience`` checks.
 
     Also stops when it is not finite (``check_finite``), reaches ``stopping_threshold``, or is worse than
-    ``divergence_threshold``. A check is a validation, or with ``check_on_train_epoch_end`` the end of an epoch.
+    ``divergence_threshold``; ``stopping_reason`` says which.
+    A check is a validation, or with ``check_on_train_epoch_end`` the end of an epoch.
     """
 
     watches_metrics = True
+    mode_dict = MappingProxyType({"min": torch.lt, "max": torch.gt})
+    order_dict = MappingProxyType({"min": "<", "max": ">"})
 
     def __init__(
         self,
@@ -38,9 +53,10 @@ class EarlyStopping(Callback):
         stopping_threshold: float | None = None,
         divergence_threshold: float | None = None,
         check_on_train_epoch_end: bool | None = None,
+        log_rank_zero_only: bool = False,
     ) -> None:
-        if mode not in MODES:
-            raise one_of("mode", mode, MODES)
+        if mode not in self.mode_dict:
+            raise one_of("mode", mode, self.mode_dict)
         if not isinstance(patience, int) or patience < 0:
             raise bad_value("patience", patience, "an integer of at least 0")
         self.monitor = monitor
@@ -53,9 +69,17 @@ class EarlyStopping(Callback):
         self.stopping_threshold = stopping_threshold
         self.divergence_threshold = divergence_threshold
         self.check_on_train_epoch_end = check_on_train_epoch_end
+        self.log_rank_zero_only = log_rank_zero_only
         self.wait_count = 0
         self.stopped_epoch = 0
+        self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+        self.stopping_reason_message: str | None = None
         self.best_score = torch.tensor(math.inf if mode == "min" else -math.inf)
+
+    @property
+    def monitor_op(self) -> Callable[..., Tensor]:
+        """Whether its first argument is better than its second, both tensors."""
+        return self.mode_dict[self.mode]
 
     @property
     def state_key(self) -> str:
@@ -100,17 +124,22 @@ class EarlyStopping(Callback):
             return
         trainer.should_stop = True
         self.stopped_epoch = trainer.current_epoch
-        if self.verbose and trainer.is_global_zero:
-            print(f"EarlyStopping: {self.monitor} {reason}", flush=True)
+        self.stopping_reason_message = f"{self.monitor} {reason}"
+        if self.verbose and (trainer.is_global_zero or not self.log_rank_zero_only):
+            rank = f"[rank {trainer.global_rank}] " if trainer.world_size > 1 else ""
+            print(f"{rank}EarlyStopping: {self.stopping_reason_message}", flush=True)
 
     def _judge(self, value: float) -> str | None:
         """Why to stop now, or ``None``."""
         best = float(self.best_score)
         if self.check_finite and not math.isfinite(value):
+            self.stopping_reason = EarlyStoppingReason.NON_FINITE_METRIC
             return f"is {value}"
         if self.stopping_threshold is not None and self._better(value, self.stopping_threshold):
+            self.stopping_reason = EarlyStoppingReason.STOPPING_THRESHOLD
             return f"= {value:.4f} reached {self.stopping_threshold}"
         if self.divergence_threshold is not None and self._better(self.divergence_threshold, value):
+            self.stopping_reason = EarlyStoppingReason.DIVERGENCE_THRESHOLD
             return f"= {value:.4f} is worse than {self.divergence_threshold}"
         if self._better(value, best + self.min_delta if self.mode == "max" else best - self.min_delta):
             self.best_score = torch.tensor(value)
@@ -118,6 +147,7 @@ class EarlyStopping(Callback):
             return None
         self.wait_count += 1
         if self.wait_count >= self.patience:
+            self.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
             return f"has not improved on {best:.4f} for {self.wait_count} checks"
         return None
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError, bad_value
+from leyden.rank_zero import is_rank_zero
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -89,6 +90,14 @@ class BaseFinetuning(Callback):
                 parameter.requires_grad = True
 
     @staticmethod
+    def freeze_module(module: nn.Module) -> None:
+        """Freeze a single module's own parameters."""
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = False
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad = False
+
+    @staticmethod
     def freeze(modules: Modules, train_bn: bool = True) -> None:
         """Let no parameter require gradients, but for batch norm's with ``train_bn``."""
         for part in BaseFinetuning.flatten_modules(modules):
@@ -125,7 +134,8 @@ class BackboneFinetuning(BaseFinetuning):
     """Trains ``pl_module.backbone`` from ``unfreeze_backbone_at_epoch`` on, at a rate that grows each epoch.
 
     It starts at ``backbone_initial_lr`` or at the head's rate times ``backbone_initial_ratio_lr``, is multiplied by
-    ``lambda_func(epoch + 1)``, and with ``should_align`` never exceeds the head's.
+    ``lambda_func(epoch + 1)``, and with ``should_align`` never exceeds the head's. ``verbose`` prints both, rounded to
+    ``rounding`` digits.
     """
 
     def __init__(
@@ -137,17 +147,21 @@ class BackboneFinetuning(BaseFinetuning):
         should_align: bool = True,
         initial_denom_lr: float = 10.0,
         train_bn: bool = True,
+        verbose: bool = False,
+        rounding: int = 12,
     ) -> None:
         super().__init__()
         if not isinstance(unfreeze_backbone_at_epoch, int) or unfreeze_backbone_at_epoch < 0:
             raise bad_value("unfreeze_backbone_at_epoch", unfreeze_backbone_at_epoch, "an integer of at least 0")
         self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
         self.lambda_func = lambda_func
-        self.ratio = backbone_initial_ratio_lr
-        self.initial = backbone_initial_lr
+        self.backbone_initial_ratio_lr = backbone_initial_ratio_lr
+        self.backbone_initial_lr = backbone_initial_lr
         self.should_align = should_align
         self.initial_denom_lr = initial_denom_lr
         self.train_bn = train_bn
+        self.verbose = verbose
+        self.rounding = rounding
         self.previous_backbone_lr: float | None = None
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:
@@ -156,14 +170,24 @@ class BackboneFinetuning(BaseFinetuning):
     def finetune_function(self, pl_module: LightningModule, epoch: int, optimizer: Optimizer) -> None:
         head = optimizer.param_groups[0]["lr"]
         if epoch == self.unfreeze_backbone_at_epoch:
-            rate = self.initial if self.initial is not None else head * self.ratio
+            rate = (
+                self.backbone_initial_lr
+                if self.backbone_initial_lr is not None
+                else head * self.backbone_initial_ratio_lr
+            )
             backbone = _backbone(pl_module)
             self.unfreeze_and_add_param_group(backbone, optimizer, rate, self.initial_denom_lr, self.train_bn)
             self.previous_backbone_lr = rate
+            self._tell(head, rate)
         elif epoch > self.unfreeze_backbone_at_epoch and self.previous_backbone_lr is not None:
             rate = self.lambda_func(epoch + 1) * self.previous_backbone_lr
             rate = head if self.should_align and rate > head else rate
             optimizer.param_groups[-1]["lr"] = self.previous_backbone_lr = rate
+            self._tell(head, rate)
+
+    def _tell(self, head: float, backbone: float) -> None:
+        if self.verbose and is_rank_zero():
+            print(f"learning rates: head {round(head, self.rounding)}, backbone {round(backbone, self.rounding)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "previous_backbone_lr": self.previous_backbone_lr}

@@ -14,6 +14,8 @@ class LambdaCallback(Callback):
 
     def __init__(self, **hooks: Callable[..., Any] | None) -> None:
         for name, function in hooks.items():
+            if function is not None and not callable(function):
+                raise bad_value(f"LambdaCallback({name})", function, "a function")
             if not hasattr(Callback, name) or name.startswith("_"):
                 raise bad_value("LambdaCallback hook", name, "the name of a Callback's hook")
             if function is not None:

@@ -36,6 +36,8 @@ class LearningRateMonitor(Callback):
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
         self.lrs: dict[str, list[float]] = {}
+        self.last_momentum_values: dict[str, float] = {}
+        self.last_weight_decay_values: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.loggers:
@@ -64,9 +66,11 @@ class LearningRateMonitor(Callback):
     def _values(self, name: str, group: dict[str, Any]) -> dict[str, float]:
         values = {name: group["lr"]}
         if self.log_momentum:
-            values[f"{name}-momentum"] = group["betas"][0] if "betas" in group else group.get("momentum", 0)
+            momentum = group["betas"][0] if "betas" in group else group.get("momentum", 0)
+            values[f"{name}-momentum"] = self.last_momentum_values[f"{name}-momentum"] = momentum
         if self.log_weight_decay:
-            values[f"{name}-weight_decay"] = group["weight_decay"]
+            decay = group["weight_decay"]
+            values[f"{name}-weight_decay"] = self.last_weight_decay_values[f"{name}-weight_decay"] = decay
         return values
 
 

@@ -17,6 +17,7 @@ from leyden.checkpoint.capture import capture
 from leyden.checkpoint.places import Place, place
 from leyden.checkpoint.saving import Saving
 from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, bad_value, one_of
+from leyden.loggers.guard import tell
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -105,6 +106,7 @@ class ModelCheckpoint(Callback):
         self._saving = Saving(asynchronous)
         self._before: dict[str, Any] | None = None
         """The state before the save that is not known to be durable yet."""
+        self._unannounced = False
         self._last_step_saved = 0
         self._last_path_saved = ""
         self._last_time = 0.0
@@ -197,8 +199,7 @@ class ModelCheckpoint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.save_last and not self._last_path_saved and trainer.global_step != self._last_step_saved:
             self._save_last(trainer)
-        self._saving.finish(trainer)
-        self._before = None
+        self._finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._saving.abandon(trainer)
@@ -221,7 +222,7 @@ class ModelCheckpoint(Callback):
                 self._save_last(trainer)
             else:
                 self._write(trainer, self._free_path(trainer))
-        self._saving.finish(trainer)
+        self._finish(trainer)
         return wanted
 
     def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
@@ -276,6 +277,18 @@ class ModelCheckpoint(Callback):
         if self._saving.problem is not None and self._before is not None:
             self._restore(self._before)
         self._before = None
+        self._announce(trainer)
+
+    def _finish(self, trainer: Trainer) -> None:
+        self._saving.finish(trainer)
+        self._before = None
+        self._announce(trainer)
+
+    def _announce(self, trainer: Trainer) -> None:
+        """Tell loggers of a file once it is there, since they may take it as an artifact."""
+        if self._unannounced and self._saving.problem is None:
+            tell(trainer.loggers, lambda logger: logger.after_save_checkpoint(self))
+        self._unannounced = False
 
     def _write(
         self, trainer: Trainer, path: str, dropped: str | None = None, before: Any = None, link: str = ""
@@ -283,6 +296,7 @@ class ModelCheckpoint(Callback):
         """One file; the one that it takes the place of goes when it is durable."""
         self._settle(trainer)
         self._before, self._last_step_saved, self._last_path_saved = before, trainer.global_step, path
+        self._unannounced = True
         target = place(path)
         gone = place(dropped) if dropped and self._may_go(trainer, dropped, path) else None
 

@@ -18,8 +18,10 @@ class OnExceptionCheckpoint(Callback):
     """Saves ``<dirpath>/<filename>.ckpt`` when a fit ends by an exception, on one process: a rank that broke cannot
     count on the others. The next ``fit`` goes on from it, unless it is given another ``ckpt_path``."""
 
+    FILE_EXTENSION = ".ckpt"
+
     def __init__(self, dirpath: str | Path, filename: str = "on_exception") -> None:
-        self.path = place(dirpath) / f"{filename}.ckpt"
+        self.path = place(dirpath) / f"{filename}{self.FILE_EXTENSION}"
 
     @property
     def ckpt_path(self) -> str:

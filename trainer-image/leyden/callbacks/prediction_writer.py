@@ -25,12 +25,12 @@ class BasePredictionWriter(Callback):
     def __init__(self, write_interval: str = "batch") -> None:
         if write_interval not in INTERVALS:
             raise one_of("write_interval", write_interval, INTERVALS)
-        self.write_interval = write_interval
+        self.interval = write_interval
 
     @property
     def keeps_predictions(self) -> bool:
         """Whether all predictions of the epoch are needed in the end."""
-        return "epoch" in self.write_interval
+        return "epoch" in self.interval
 
     def write_on_batch_end(
         self,
@@ -60,7 +60,7 @@ class BasePredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.write_interval != "epoch":
+        if self.interval != "epoch":
             indices = trainer.predict_loop.current_batch_indices
             self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)
 

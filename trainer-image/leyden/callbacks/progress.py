@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
+from leyden.errors import MisconfigurationError, bad_value
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -14,17 +17,138 @@ if TYPE_CHECKING:
 
 TERMINAL_SECONDS = 0.1
 LINES_SECONDS = 5.0
+CLEAR = "\x1b[2K"
 
 
 class ProgressBar(Callback):
-    """Shows epoch, step, speed, remaining time, and what was logged with ``prog_bar=True``. Rank 0 only."""
+    """Shows epoch, step, speed, remaining time, and what was logged with ``prog_bar=True``. Rank 0 only.
+
+    Override ``get_metrics`` to change what is shown beside them, and the ``*_description`` properties to name stages.
+    """
+
+    refresh_rate = 1
+    """Batches from one look at the clock to the next."""
+
+    leave = True
+    """Whether the line of each epoch stays on a terminal."""
+
+    metrics_format = ".4g"
 
     def __init__(self, refresh_seconds: float | None = None) -> None:
         self.terminal = sys.stdout.isatty()
         self.refresh_seconds = refresh_seconds or (TERMINAL_SECONDS if self.terminal else LINES_SECONDS)
+        self._enabled = True
         self._next = 0.0
         self._started = 0.0
         self._first_batch = 0
+        self._evaluation_started = 0.0
+        self._current_eval_dataloader_idx: int | None = None
+
+    # What Lightning's has, for bars that build on it.
+
+    @property
+    def trainer(self) -> Trainer:
+        """The Trainer of the run."""
+        if self._trainer is None:
+            raise MisconfigurationError(f"{type(self).__qualname__} has no Trainer yet: no run has begun")
+        return self._trainer
+
+    @property
+    def is_enabled(self) -> bool:
+        return self._enabled and self.refresh_rate > 0
+
+    @property
+    def is_disabled(self) -> bool:
+        return not self.is_enabled
+
+    def disable(self) -> None:
+        """Show nothing until :meth:`enable`."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Undo :meth:`disable`."""
+        self._enabled = True
+
+    @property
+    def sanity_check_description(self) -> str:
+        return "sanity check"
+
+    @property
+    def train_description(self) -> str:
+        return ""
+
+    @property
+    def validation_description(self) -> str:
+        return "validation"
+
+    @property
+    def test_description(self) -> str:
+        return "test"
+
+    @property
+    def predict_description(self) -> str:
+        return "prediction"
+
+    @property
+    def total_train_batches(self) -> float:
+        """Batches of the epoch; infinite where unknown."""
+        trainer = self.trainer
+        if trainer.max_epochs == -1 and trainer.max_steps > 0:
+            return min(trainer.num_training_batches, trainer.max_steps - trainer.global_step)
+        return trainer.num_training_batches
+
+    @property
+    def total_val_batches(self) -> float:
+        """Batches of a validation over all loaders; 0 in an epoch without one."""
+        every = self.trainer.settings.check_val_every_n_epoch
+        if every is not None and (self.trainer.current_epoch + 1) % every:
+            return 0
+        return sum(self.trainer.num_val_batches)
+
+    @property
+    def total_val_batches_current_dataloader(self) -> float:
+        trainer = self.trainer
+        return self._of_loader(trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)
+
+    @property
+    def total_test_batches_current_dataloader(self) -> float:
+        return self._of_loader(self.trainer.num_test_batches)
+
+    @property
+    def total_predict_batches_current_dataloader(self) -> float:
+        return self._of_loader(self.trainer.num_predict_batches)
+
+    def _of_loader(self, batches: list[float]) -> float:
+        return batches[self._current_eval_dataloader_idx or 0]
+
+    def has_dataloader_changed(self, dataloader_idx: int) -> bool:
+        """Whether this is another loader than at the last call."""
+        before, self._current_eval_dataloader_idx = self._current_eval_dataloader_idx, dataloader_idx
+        return before != dataloader_idx
+
+    def reset_dataloader_idx_tracker(self) -> None:
+        """Forget the last loader."""
+        self._current_eval_dataloader_idx = None
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar."""
+        if self.terminal:
+            print(CLEAR, end="\r")
+        print(*args, **kwargs)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What is shown behind speed and time: the logger's version as ``v_num``, and metrics for the bar."""
+        version = trainer.logger.version if trainer.logger is not None else None
+        shown: dict[str, Any] = {} if version in (None, "") else {"v_num": version}
+        if isinstance(version, str) and version:
+            shown["v_num"] = version[-4:]
+        return {**shown, **trainer.progress_bar_metrics}
+
+    # When something is shown.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not trainer.is_global_zero:
+            self.disable()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
@@ -33,23 +157,159 @@ class ProgressBar(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.monotonic()
-        if now >= self._next and trainer.is_global_zero:
-            self._next = now + self.refresh_seconds
-            self._show(trainer, end="\r" if self.terminal else "\n")
+        if self._is_due(batch_idx):
+            self._show_epoch(trainer, end="\r" if self.terminal else "\n")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self._show(trainer, end="\n")
+        if self.is_enabled:
+            self._show_epoch(trainer, end="\n" if self.leave or not self.terminal else "\r")
 
-    def _show(self, trainer: Trainer, end: str) -> None:
-        state, total = trainer.run_state, trainer.num_training_batches
-        spent = max(1e-9, time.monotonic() - self._started)
-        speed = (state.batch_idx - self._first_batch) / spent
-        known = total != float("inf")
-        left = f" {(total - state.batch_idx) / speed:.0f}s left" if known and speed and state.batch_idx < total else ""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.is_enabled and self.terminal and not self.leave:
+            print(flush=True)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_evaluation()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_evaluation()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_evaluation()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.sanity_checking:
+            what, batches = self.sanity_check_description, trainer.num_sanity_val_batches
+        else:
+            what, batches = self.validation_description, trainer.num_val_batches
+        self._evaluated(what, batch_idx, dataloader_idx, batches)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(self.test_description, batch_idx, dataloader_idx, trainer.num_test_batches)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(self.predict_description, batch_idx, dataloader_idx, trainer.num_predict_batches)
+
+    def _is_due(self, batch_idx: int) -> bool:
+        if not self.is_enabled or batch_idx % self.refresh_rate:
+            return False
+        now = time.monotonic()
+        due = now >= self._next
+        if due:
+            self._next = now + self.refresh_seconds
+        return due
+
+    def _begin_evaluation(self) -> None:
+        """A short one shows nothing away from a terminal."""
+        self.reset_dataloader_idx_tracker()
+        if not self.terminal:
+            self._next = max(self._next, time.monotonic() + self.refresh_seconds)
+
+    def _evaluated(self, what: str, batch_idx: int, dataloader_idx: int, batches: list[float]) -> None:
+        if self.has_dataloader_changed(dataloader_idx):
+            self._evaluation_started = time.monotonic()
+        if self._is_due(batch_idx):
+            which = f" {dataloader_idx + 1}/{len(batches)}" if len(batches) > 1 else ""
+            line = _progress(what + which, batch_idx + 1, batches[dataloader_idx], batch_idx, self._evaluation_started)
+            self._write(line, end="\r" if self.terminal else "\n")
+
+    def _show_epoch(self, trainer: Trainer, end: str) -> None:
+        state = trainer.run_state
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs != -1 else ""
-        batches = f"{state.batch_idx}/{int(total)}" if known else str(state.batch_idx)
-        metrics = " ".join(f"{name}={value:.4g}" for name, value in trainer.progress_bar_metrics.items())
-        line = f"epoch {state.epoch + 1}{epochs} batch {batches} {speed:.1f} it/s{left} {metrics}".rstrip()
-        print(f"\x1b[2K{line}" if self.terminal else line, end=end, flush=True)
+        what = f"{self.train_description} epoch {state.epoch + 1}{epochs}".lstrip()
+        done, total = state.batch_idx, trainer.num_training_batches
+        line = _progress(what, done, total, done - self._first_batch, self._started)
+        metrics = self.get_metrics(trainer, trainer.lightning_module)
+        shown = (
+            f"{k}={v if isinstance(v, (str, int)) else format(float(v), self.metrics_format)}"
+            for k, v in metrics.items()
+        )
+        self._write(" ".join([line, *shown]), end)
+
+    def _write(self, line: str, end: str) -> None:
+        print(f"{CLEAR}{line}" if self.terminal else line, end=end, flush=True)
+
+
+def _progress(what: str, done: int, total: float, counted: int, started: float) -> str:
+    """What is done of what, how fast, and the time that is left."""
+    speed = counted / max(1e-9, time.monotonic() - started)
+    known = not math.isinf(total)
+    left = f" {(total - done) / speed:.0f}s left" if known and speed and done < total else ""
+    return f"{what} batch {done}{f'/{int(total)}' if known else ''} {speed:.1f} it/s{left}"
+
+
+class TQDMProgressBar(ProgressBar):
+    """:class:`ProgressBar` by Lightning's name: looks at the clock every ``refresh_rate`` batches (0: shows nothing);
+    with ``leave`` the line of each epoch stays. ``process_position`` has no effect."""
+
+    def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
+        super().__init__()
+        if not isinstance(refresh_rate, int) or refresh_rate < 0:
+            raise bad_value("refresh_rate", refresh_rate, "a number of batches, or 0 for no bar")
+        self.refresh_rate = refresh_rate
+        self.process_position = process_position
+        self.leave = leave
+
+
+@dataclass
+class RichProgressBarTheme:
+    """Lightning's colours, which have no effect here, and the format of metrics, which has."""
+
+    description: Any = ""
+    progress_bar: Any = "#6206E0"
+    progress_bar_finished: Any = "#6206E0"
+    progress_bar_pulse: Any = "#6206E0"
+    batch_progress: Any = ""
+    time: Any = "dim"
+    processing_speed: Any = "dim underline"
+    metrics: Any = "italic"
+    metrics_text_delimiter: str = " "
+    metrics_format: str = ".3f"
+
+
+class RichProgressBar(ProgressBar):
+    """:class:`ProgressBar` by Lightning's name, shown up to ``refresh_rate`` times a second on a terminal (0: never).
+
+    Of ``theme`` the format of metrics counts; ``console_kwargs`` have no effect.
+    """
+
+    def __init__(
+        self,
+        refresh_rate: int = 100,
+        leave: bool = False,
+        theme: RichProgressBarTheme = RichProgressBarTheme(),
+        console_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(refresh_rate, int) or refresh_rate < 0:
+            raise bad_value("refresh_rate", refresh_rate, "times a second, or 0 for no bar")
+        if self.terminal and refresh_rate:
+            self.refresh_seconds = max(TERMINAL_SECONDS, 1 / refresh_rate)
+        self.refresh_rate = min(refresh_rate, 1)
+        self.leave = leave
+        self.theme = theme
+        self.metrics_format = theme.metrics_format

@@ -33,7 +33,7 @@ class StochasticWeightAveraging(Callback):
         annealing_epochs: int = 10,
         annealing_strategy: Literal["cos", "linear"] = "cos",
         avg_fn: Callable[..., Any] | None = None,
-        device: torch.device | str | None = "cpu",
+        device: torch.device | str | None = torch.device("cpu"),
     ) -> None:
         rates = swa_lrs if isinstance(swa_lrs, list) else [swa_lrs]
         if not rates or any(not isinstance(rate, float) or rate <= 0 for rate in rates):
@@ -51,6 +51,16 @@ class StochasticWeightAveraging(Callback):
         self._scheduler: SWALR | None = None
         self._restored: dict[str, Any] = {}
         self._last_epoch = -1
+
+    @property
+    def swa_start(self) -> int:
+        """The first epoch that is averaged, from 0; known when ``fit`` has begun."""
+        return self._start
+
+    @property
+    def swa_end(self) -> int:
+        """The last epoch that is averaged."""
+        return self._trainer.max_epochs - 1 if self._trainer is not None else -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":

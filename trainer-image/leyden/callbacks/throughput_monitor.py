@@ -19,10 +19,11 @@ SEPARATOR = "/"
 
 class ThroughputMonitor(Callback):
     """Logs ``train/device/batches_per_sec`` and ``.../samples_per_sec`` of this process, and of all processes without
-    ``device/``, over the last ``window_size`` batches, each time that metrics go to the loggers.
+    ``device/``, over the last ``window_size`` batches, each time that metrics go to the loggers; and the same of
+    ``validate``, ``test`` and ``predict``, every ``log_every_n_steps`` batches.
 
     ``batch_size_fn(batch)`` gives a batch's samples; ``length_fn(batch)``, if given, its items (tokens, say), which
-    adds ``items_per_sec``.
+    adds ``items_per_sec``; the module's ``flops_per_batch``, if it has one, adds ``flops_per_sec``.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class ThroughputMonitor(Callback):
     ) -> None:
         if not isinstance(window_size, int) or window_size < 2:
             raise bad_value("window_size", window_size, "an integer of at least 2")
-        self._size = batch_size_fn
-        self._length = length_fn
+        self._measures = {"samples": batch_size_fn, **({"items": length_fn} if length_fn is not None else {})}
         self._separator = separator
-        self._window: deque[tuple[float, int, int]] = deque(maxlen=window_size)
+        self._size = window_size
+        self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=window_size)
+        self._training = self._window
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not trainer.loggers:
             raise MisconfigurationError("ThroughputMonitor needs a logger: the Trainer has logger=False")
 
@@ -49,19 +51,78 @@ class ThroughputMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        length = self._length(batch) if self._length is not None else 0
-        self._window.append((time.perf_counter(), self._size(batch), length))
-        if trainer.logs_were_due and len(self._window) > 1:
-            trainer.send_to_loggers(self._rates(trainer.world_size), trainer.run_state.batches_stepped)
+        self._note(pl_module, batch)
+        if trainer.logs_were_due:
+            self._log(trainer, trainer.run_state.batches_stepped)
 
-    def _rates(self, world_size: int) -> dict[str, float]:
-        counted = list(self._window)[1:]  # the first only says when the second began
-        spent = max(counted[-1][0] - self._window[0][0], 1e-9)
-        rates = {"batches": len(counted) / spent, "samples": sum(size for _, size, _ in counted) / spent}
-        if self._length is not None:
-            rates["items"] = sum(length for _, _, length in counted) / spent
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._training, self._window = self._window, deque(maxlen=self._size)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training goes on where it was, without the time that validation took."""
+        away = time.perf_counter() - self._training[-1][0] if self._training else 0.0
+        self._window = deque(((at + away, counts) for at, counts in self._training), maxlen=self._size)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._window.clear()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._window.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(trainer, pl_module, batch, batch_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(trainer, pl_module, batch, batch_idx)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(trainer, pl_module, batch, batch_idx)
+
+    def _evaluated(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        every = trainer.settings.log_every_n_steps
+        self._note(module, batch)
+        if every and (batch_idx + 1) % every == 0 and not trainer.sanity_checking:
+            self._log(trainer, batch_idx)
+
+    def _note(self, module: LightningModule, batch: Any) -> None:
+        counts = {"batches": 1.0, **{name: float(measure(batch)) for name, measure in self._measures.items()}}
+        if (flops := getattr(module, "flops_per_batch", None)) is not None:
+            counts["flops"] = float(flops)
+        self._window.append((time.perf_counter(), counts))
+
+    def _log(self, trainer: Trainer, step: int) -> None:
+        if len(self._window) < 2:  # the first only says when the second began
+            return
+        stage = trainer.state.stage
+        assert stage is not None, "a batch belongs to one"
+        spent = max(self._window[-1][0] - self._window[0][0], 1e-9)
         found: dict[str, float] = {}
-        for name, rate in rates.items():
-            found[self._separator.join(("train", "device", f"{name}_per_sec"))] = rate
-            found[self._separator.join(("train", f"{name}_per_sec"))] = rate * world_size
-        return found
+        for name in self._window[-1][1]:
+            rate = sum(counts.get(name, 0.0) for _, counts in list(self._window)[1:]) / spent
+            found[self._separator.join((stage.value, "device", f"{name}_per_sec"))] = rate
+            found[self._separator.join((stage.value, f"{name}_per_sec"))] = rate * trainer.world_size
+        trainer.send_to_loggers(found, step)

@@ -17,8 +17,10 @@ from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
 
 if TYPE_CHECKING:
+    from leyden.data import LightningDataModule
     from leyden.module import LightningModule
 
+D = TypeVar("D", bound="LightningDataModule")
 M = TypeVar("M", bound="LightningModule")
 
 
@@ -84,6 +86,16 @@ def load_module(
     module.on_load_checkpoint(contents)
     load_weights(module, contents["state_dict"], strict=module.strict_loading if strict is None else strict)
     return module
+
+
+def load_data(cls: type[D], checkpoint_path: PathLike, map_location: Any, replaced: dict[str, Any]) -> D:
+    """See :meth:`leyden.LightningDataModule.load_from_checkpoint`."""
+    path = place(checkpoint_path)
+    contents = read(path, map_location if map_location is not None else "cpu")
+    data = cls(**_accepted(cls, {**contents.get("datamodule_hyper_parameters", {}), **replaced}, path))
+    if (state := contents.get(cls.__qualname__)) is not None:
+        data.load_state_dict(state)
+    return data
 
 
 def _accepted(cls: type, stored: dict[str, Any], path: Place) -> dict[str, Any]:

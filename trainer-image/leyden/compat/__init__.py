@@ -94,7 +94,7 @@ class _Module(ModuleType):
             from leyden.checkpoint.capture import LIGHTNING_VERSION
 
             return LIGHTNING_VERSION
-        if name.startswith("_"):
+        if name.startswith("_") and name != "__all__":
             raise AttributeError(name)
         child = f"{inside}.{name}".lstrip(".")
         if child in HOMES or (self.__name__ == "lightning" and name == "pytorch"):

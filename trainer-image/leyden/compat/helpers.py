@@ -22,7 +22,6 @@ from leyden.rng import isolated
 
 __all__ = [
     "GradClipAlgorithmType",
-    "SIGTERMException",
     "garbage_collection_cuda",
     "grad_norm",
     "is_oom_error",
@@ -39,10 +38,6 @@ class GradClipAlgorithmType(StrEnum):
 
     VALUE = "value"
     NORM = "norm"
-
-
-class SIGTERMException(SystemExit):
-    """Lightning's way to end after a SIGTERM. Leyden ends by ``SystemExit(75)``, which is not caught by this name."""
 
 
 def garbage_collection_cuda() -> None:

@@ -8,7 +8,7 @@ HOMES = {
     "core.optimizer": "leyden.optim",
     **dict.fromkeys(
         ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))),
-        "leyden.compat.accelerators",
+        "leyden.accelerators",
     ),
     **dict.fromkeys(
         (
@@ -16,6 +16,7 @@ HOMES = {
             *(
                 f"callbacks.{name}"
                 for name in (
+                    "batch_size_finder",
                     "callback",
                     "checkpoint",
                     "device_stats_monitor",
@@ -23,6 +24,7 @@ HOMES = {
                     "finetuning",
                     "gradient_accumulation_scheduler",
                     "lambda_function",
+                    "lr_finder",
                     "lr_monitor",
                     "model_checkpoint",
                     "model_summary",
@@ -30,6 +32,8 @@ HOMES = {
                     "prediction_writer",
                     "progress",
                     "progress.progress_bar",
+                    "rich_model_summary",
+                    "spike",
                     "stochastic_weight_avg",
                     "throughput_monitor",
                     "timer",
@@ -39,7 +43,18 @@ HOMES = {
         ),
         "leyden.callbacks",
     ),
-    **dict.fromkeys(("loggers", "loggers.logger", "loggers.csv_logs"), "leyden.loggers"),
+    **dict.fromkeys(
+        (
+            "callbacks.progress",
+            *(f"callbacks.progress.{n}" for n in ("progress_bar", "rich_progress", "tqdm_progress")),
+        ),
+        "leyden.callbacks.progress",
+    ),
+    "utilities.model_summary": "leyden.summary",
+    **dict.fromkeys(
+        ("loggers", *(f"loggers.{name}" for name in ("csv_logs", "logger", "mlflow", "tensorboard", "wandb"))),
+        "leyden.loggers",
+    ),
     **dict.fromkeys(
         (
             "utilities",
@@ -71,11 +86,15 @@ HOMES = {
     ),
     **dict.fromkeys(("tuner", "tuner.tuning", "tuner.lr_finder"), "leyden.tuner"),
     **dict.fromkeys(
-        ("strategies", *(f"strategies.{name}" for name in ("ddp", "fsdp", "single_device", "strategy"))),
+        ("strategies", *(f"strategies.{name}" for name in ("ddp", "fsdp", "single_device", "single_xla", "strategy"))),
         "leyden.strategies",
     ),
     **dict.fromkeys(
-        ("plugins", "plugins.environments", "plugins.precision", "plugins.precision.precision"), "leyden.plugins"
+        (
+            *("plugins", "plugins.environments", "plugins.precision"),
+            *(f"plugins.precision.{name}" for name in ("amp", "double", "half", "precision")),
+        ),
+        "leyden.plugins",
     ),
     "cli": "leyden.cli",
     "demos": "leyden.compat.demos",
@@ -84,7 +103,7 @@ HOMES = {
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
 HELPERS = """
-    BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel DummyLogger EarlyStoppingReason
+    BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel EarlyStoppingReason
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
     SequenceSampler SimpleLSTM Transformer WikiText2 WriteInterval clean_namespace collect_init_args
@@ -101,7 +120,6 @@ NOT_PROVIDED = frozenset(
     (
         *HELPERS.split(),
         "AsyncCheckpointIO",
-        "BatchSizeFinder",
         "BitsandbytesPrecision",
         "Checkpoint",
         "CheckpointIO",
@@ -113,29 +131,21 @@ NOT_PROVIDED = frozenset(
         "KubeflowEnvironment",
         "LSFEnvironment",
         "LayerSync",
-        "LearningRateFinder",
         "LightningEnvironment",
         "LitLogger",
-        "MLFlowLogger",
         "MPIEnvironment",
         "MPSAccelerator",
         "ModelParallelStrategy",
         "ModelPruning",
         "NeptuneLogger",
         "ParallelStrategy",
-        "RichModelSummary",
-        "RichProgressBar",
         "SLURMEnvironment",
         "ServableModule",
         "ServableModuleValidator",
-        "SpikeDetection",
-        "TQDMProgressBar",
-        "TensorBoardLogger",
         "TorchCheckpointIO",
         "TorchElasticEnvironment",
         "TorchSyncBatchNorm",
         "TransformerEnginePrecision",
-        "WandbLogger",
         "XLAAccelerator",
         "XLACheckpointIO",
         "XLAEnvironment",

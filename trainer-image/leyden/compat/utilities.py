@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from leyden.callbacks import ModelSummary
 from leyden.combined import CombinedLoader
 from leyden.compat.helpers import (
     GradClipAlgorithmType,
-    SIGTERMException,
     garbage_collection_cuda,
     grad_norm,
     is_oom_error,
@@ -23,7 +19,9 @@ from leyden.compat.helpers import (
     suggested_max_num_workers,
 )
 from leyden.errors import MisconfigurationError as MisconfigurationException
+from leyden.errors import SIGTERMException
 from leyden.hparams import AttributeDict
+from leyden.rank_zero import rank_zero_only
 from leyden.rng import seed_everything
 
 __all__ = [
@@ -47,18 +45,6 @@ __all__ = [
     "seed_everything",
     "suggested_max_num_workers",
 ]
-
-R = TypeVar("R")
-
-
-def rank_zero_only(function: Callable[..., R]) -> Callable[..., R | None]:
-    """Call the function on global rank 0 alone; elsewhere it gives ``None``."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> R | None:
-        return function(*args, **kwargs) if os.environ.get("RANK", "0") == "0" else None
-
-    return wrapped
 
 
 @rank_zero_only

@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leyden.loggers.base import Logger
+from leyden.errors import bad_value
+from leyden.loggers.base import Params
+from leyden.loggers.files import DirectoryLogger
+from leyden.rank_zero import rank_zero_only
 
 
-class CSVLogger(Logger):
+class CSVLogger(DirectoryLogger):
     """Writes ``<save_dir>/<name>/version_<n>/metrics.csv`` every ``flush_logs_every_n_steps`` rows."""
 
     def __init__(
         self,
         save_dir: str | Path,
-        name: str = "lightning_logs",
+        name: str | None = "lightning_logs",
         version: int | str | None = None,
+        prefix: str = "",
         flush_logs_every_n_steps: int = 100,
     ) -> None:
-        self._save_dir = Path(save_dir)
-        self._name = name
-        self._version = version
+        super().__init__(save_dir, name, version, prefix)
+        if not isinstance(flush_logs_every_n_steps, int) or flush_logs_every_n_steps < 1:
+            raise bad_value("flush_logs_every_n_steps", flush_logs_every_n_steps, "an integer of at least 1")
         self._every = flush_logs_every_n_steps
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = []
 
     @property
-    def name(self) -> str:
-        return self._name
+    def experiment(self) -> CSVLogger:
+        """The logger itself: there is no library behind it."""
+        return self
 
-    @property
-    def version(self) -> int | str:
-        if self._version is None:
-            taken = [path.name.removeprefix("version_") for path in (self._save_dir / self._name).glob("version_*")]
-            self._version = max((int(number) for number in taken if number.isdigit()), default=-1) + 1
-        return self._version
-
-    @property
-    def save_dir(self) -> str:
-        return str(self._save_dir)
-
-    @property
-    def log_dir(self) -> str:
-        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
-        return str(self._save_dir / self._name / version)
-
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._rows.append({"step": step, **metrics})
+        self._rows.append({"step": step, **self._prefixed(metrics)})
         if len(self._rows) >= self._every:
             self.save()
 
-    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
-        Path(self.log_dir).mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dict(params), indent=2, default=repr)
-        (Path(self.log_dir) / "hparams.json").write_text(text + "\n")
+    def log_hyperparams(self, params: Params = None) -> None:
+        self._keep_hyperparams(params)
 
+    @rank_zero_only
     def save(self) -> None:
         if not self._rows:
             return

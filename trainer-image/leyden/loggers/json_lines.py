@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from leyden.loggers.base import Logger
+from leyden.loggers.base import Logger, Params, as_dict
+from leyden.rank_zero import rank_zero_only
 
 
 class JSONLinesLogger(Logger):
@@ -17,9 +18,10 @@ class JSONLinesLogger(Logger):
     Hyperparameters are a line ``{"hyperparameters": {...}}``. NaN and infinities, which JSON has not, are text.
     """
 
-    def __init__(self, save_dir: str | Path, name: str = "lightning_logs") -> None:
+    def __init__(self, save_dir: str | Path, name: str = "lightning_logs", prefix: str = "") -> None:
         self._save_dir = Path(save_dir)
         self._name = name
+        self._prefix = prefix
         self._file: TextIO | None = None
 
     @property
@@ -31,16 +33,21 @@ class JSONLinesLogger(Logger):
         return str(self._save_dir)
 
     @property
+    def root_dir(self) -> str:
+        return self.log_dir
+
+    @property
     def log_dir(self) -> str:
         return str(self._save_dir / self._name)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        values = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
-        self._write({"step": step, **values})
+        values = self._prefixed(metrics)
+        self._write({"step": step, **{name: v if math.isfinite(v) else str(v) for name, v in values.items()}})
 
-    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
-        self._write({"hyperparameters": dict(params)})
+    def log_hyperparams(self, params: Params) -> None:
+        self._write({"hyperparameters": as_dict(params)})
 
+    @rank_zero_only
     def _write(self, entry: dict[str, Any]) -> None:
         if self._file is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from leyden.trainer import Trainer
+from leyden.rank_zero import is_rank_zero
 
 
 class Profiler:
@@ -22,6 +21,9 @@ class Profiler:
     def __init__(self, dirpath: str | Path | None = None, filename: str | None = None) -> None:
         self.dirpath = Path(dirpath) if dirpath is not None else None
         self.filename = filename
+        self.local_rank: int | None = None
+        self._stage = ""
+        self._log_dir = Path.cwd()
 
     def start(self, action_name: str) -> None:
         """An action begins."""
@@ -35,8 +37,11 @@ class Profiler:
         """What was found, for people."""
         return ""
 
-    def setup(self, stage: str) -> None:
-        """A run begins."""
+    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | Path | None = None) -> None:
+        """A run begins. ``log_dir``: where files go that have no ``dirpath``."""
+        self._stage = stage
+        self.local_rank = local_rank
+        self._log_dir = Path(log_dir) if log_dir is not None else Path.cwd()
 
     def teardown(self, stage: str) -> None:
         """A run ended and was described."""
@@ -68,17 +73,17 @@ class Profiler:
         while (item := fetch()) is not _END:
             yield item
 
-    def describe(self, trainer: Trainer, stage: str) -> None:
+    def describe(self) -> None:
         """Print the summary or write it to its file. Rank 0 only."""
         text = self.summary()
-        if not text or not trainer.is_global_zero:
+        if not text or not is_rank_zero():
             return
         if self.filename is None:
             print(text, flush=True)
             return
-        folder = self.dirpath if self.dirpath is not None else Path(trainer.log_dir or str(trainer.default_root_dir))
+        folder = self.dirpath if self.dirpath is not None else self._log_dir
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stage}-{self.filename}.txt").write_text(text + "\n")
+        (folder / f"{self._stage}-{self.filename}.txt").write_text(text + "\n")
 
 
 _END = object()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.autograd.profiler import record_function
 
+from leyden.errors import bad_value
 from leyden.profilers.base import Profiler
 
 
@@ -15,7 +16,8 @@ class PyTorchProfiler(Profiler):
     """:class:`torch.profiler.profile` around each run, with the run's actions as ranges in it.
 
     Each training batch is one of its steps, so a ``schedule`` counts batches. The summary is its table of operators;
-    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json``. ``profiler_kwargs`` go to torch.
+    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json``. ``table_kwargs`` go to that
+    table, and ``profiler_kwargs`` to torch; ``record_module_names`` has no effect.
     """
 
     def __init__(
@@ -23,48 +25,52 @@ class PyTorchProfiler(Profiler):
         dirpath: str | Path | None = None,
         filename: str | None = None,
         group_by_input_shapes: bool = False,
+        emit_nvtx: bool = False,
         export_to_chrome: bool = True,
         row_limit: int = 20,
         sort_by_key: str | None = None,
+        record_module_names: bool = True,
+        table_kwargs: dict[str, Any] | None = None,
         **profiler_kwargs: Any,
     ) -> None:
         super().__init__(dirpath, filename)
         self._by_shape = group_by_input_shapes
         self._export = export_to_chrome
-        self._row_limit = row_limit
-        self._sort_by = sort_by_key or f"{'cuda' if torch.cuda.is_available() else 'cpu'}_time_total"
+        sort_by = f"{'cuda' if torch.cuda.is_available() else 'cpu'}_time_total"
+        if emit_nvtx:
+            raise bad_value("emit_nvtx", emit_nvtx, "False: run the program under nsys, which needs no profiler here")
+        self._table = {"sort_by": sort_by_key or sort_by, "row_limit": row_limit, **(table_kwargs or {})}
         self._options = {"record_shapes": group_by_input_shapes, **profiler_kwargs}
-        self._stage = ""
         self._ranges: dict[str, record_function] = {}
-        self._profile: torch.profiler.profile | None = None
+        self.profiler: torch.profiler.profile | None = None
 
-    def setup(self, stage: str) -> None:
-        self._stage = stage
-        self._profile = torch.profiler.profile(**self._options)
-        self._profile.start()
+    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | Path | None = None) -> None:
+        super().setup(stage, local_rank, log_dir)
+        self.profiler = torch.profiler.profile(**self._options)
+        self.profiler.start()
 
     def start(self, action_name: str) -> None:
-        if self._profile is not None:
+        if self.profiler is not None:
             self._ranges[action_name] = record_function(action_name)
             self._ranges[action_name].__enter__()  # type: ignore[no-untyped-call]  # torch has no types here
 
     def stop(self, action_name: str) -> None:
         if (running := self._ranges.pop(action_name, None)) is not None:
             running.__exit__(None, None, None)
-        if action_name == "run_training_batch" and self._profile is not None:
-            self._profile.step()
+        if action_name == "run_training_batch" and self.profiler is not None:
+            self.profiler.step()
 
     def summary(self) -> str:
-        if self._profile is None:
+        if self.profiler is None:
             return ""
-        self._profile.stop()
+        self.profiler.stop()
         if self._export:
             folder = self.dirpath if self.dirpath is not None else Path.cwd()
             folder.mkdir(parents=True, exist_ok=True)
-            self._profile.export_chrome_trace(str(folder / f"{self._stage}-{self.filename or 'trace'}.json"))
-        averages = self._profile.key_averages(group_by_input_shape=self._by_shape)
-        return str(averages.table(sort_by=self._sort_by, row_limit=self._row_limit))
+            self.profiler.export_chrome_trace(str(folder / f"{self._stage}-{self.filename or 'trace'}.json"))
+        averages = self.profiler.key_averages(group_by_input_shape=self._by_shape)
+        return str(averages.table(**self._table))
 
     def teardown(self, stage: str) -> None:
-        self._profile = None
+        self.profiler = None
         self._ranges.clear()

@@ -33,6 +33,8 @@ class Strategy:
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
+        self.device_ids = [0]
+        """Of the devices of this node that the run uses."""
         self.world = World()
         self.siblings: Siblings | None = None
         """The other ranks of this node, where this process is to start them."""

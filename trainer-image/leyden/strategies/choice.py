@@ -51,6 +51,7 @@ def choose_strategy(
     if world.world_size > 1 and not isinstance(chosen, DistributedStrategy):
         raise bad_value("strategy", strategy, f"'auto', 'ddp' or 'fsdp' with {world.world_size} processes")
     chosen.world = world
+    chosen.device_ids = wanted or list(range(world.local_world_size))
     if kind == "xla":
         chosen = _on_tpu(strategy, world)
     else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RATE_NAMES = ("lr", "learning_rate")
 MODES = ("power", "binsearch")
+METHODS = ("fit", "validate", "test", "predict")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUDNN_STATUS_NOT_SUPPORTED")
 """Parts of the messages of torch's errors when a batch is too large."""
 
@@ -38,7 +39,9 @@ class Tuner:
         model: LightningModule,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
+        dataloaders: Any = None,
         datamodule: LightningDataModule | None = None,
+        method: str = "fit",
         min_lr: float = 1e-8,
         max_lr: float = 1,
         num_training: int = 100,
@@ -51,23 +54,24 @@ class Tuner:
         ``early_stop_threshold`` times its best. ``update_attr`` sets the suggestion as ``attr_name``, by default
         ``model.lr`` or ``model.learning_rate``. ``None`` under ``fast_dev_run``.
         """
-        if self._trainer.settings.fast_dev_run:
-            return None
-        name = _rate_name(model, attr_name) if update_attr else ""
+        if method != "fit" or dataloaders is not None:
+            raise bad_value("method", method, "'fit', with train_dataloaders: only training has a learning rate")
+
+        def run(probe: Trainer) -> None:
+            probe.fit(model, train_dataloaders, datamodule=datamodule)
+
+        name = rate_name(model, attr_name) if update_attr else ""
         finder = LRFinder(mode, min_lr, max_lr, num_training)
-        with self._unchanged(model):
-            sweep = RateSweep(finder, early_stop_threshold)
-            self._probe(num_training, sweep).fit(model, train_dataloaders, datamodule=datamodule)
-        if update_attr and (suggested := finder.suggestion()) is not None:
-            _set(model, None, name, suggested)
-        return finder
+        return find_rate(self._trainer, model, finder, early_stop_threshold, name, run)
 
     def scale_batch_size(
         self,
         model: LightningModule,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
+        dataloaders: Any = None,
         datamodule: LightningDataModule | None = None,
+        method: str = "fit",
         mode: str = "power",
         steps_per_trial: int = 3,
         init_val: int = 2,
@@ -78,71 +82,125 @@ class Tuner:
     ) -> int | None:
         """The largest batch size that fits into memory, by doubling from ``init_val``; with ``mode="binsearch"`` then
         by halving the interval, less ``margin``. It is set as ``batch_arg_name`` of the module, its hyperparameters or
-        the data module, whose loaders must use it. ``None`` under ``fast_dev_run``.
+        the data module, whose loaders must use it. ``method``: which of the Trainer's methods has to fit. ``None``
+        under ``fast_dev_run``.
         """
-        if self._trainer.settings.fast_dev_run:
-            return None
-        if mode not in MODES:
-            raise one_of("mode", mode, MODES)
-        if not 0 <= margin < 1:
-            raise bad_value("margin", margin, "a share from 0.0 to below 1.0")
-        if train_dataloaders is not None:
-            raise bad_value(
-                "train_dataloaders", type(train_dataloaders).__qualname__, "left out: the loader is made anew"
-            )
-        before = _get(model, datamodule, batch_arg_name)
-        found = init_val
-        try:
-            with self._unchanged(model):
+        if method not in METHODS:
+            raise one_of("method", method, METHODS)
+        given = train_dataloaders if train_dataloaders is not None else dataloaders
+        if given is not None:
+            raise bad_value("train_dataloaders", type(given).__qualname__, "left out: loaders are made anew")
 
-                def fits(size: int) -> bool:
-                    _set(model, datamodule, batch_arg_name, size)
-                    return self._fits(model, datamodule, steps_per_trial)
+        def run(probe: Trainer) -> None:
+            if method == "validate":  # which a fit is to leave out
+                probe.settings = replace(probe.settings, limit_val_batches=steps_per_trial)
+            getattr(probe, method)(model, datamodule=datamodule)
 
-                found = largest(fits, init_val, max_trials, max_val, halve=mode == "binsearch")
-        except BaseException:
-            _set(model, datamodule, batch_arg_name, before)
+        search = SizeSearch(mode, steps_per_trial, init_val, max_trials, batch_arg_name, margin, max_val)
+        return find_size(self._trainer, model, datamodule, search, run)
+
+
+def find_rate(
+    trainer: Trainer,
+    model: LightningModule,
+    finder: LRFinder,
+    threshold: float | None,
+    name: str,
+    run: Callable[[Trainer], None],
+) -> LRFinder | None:
+    """Let ``run`` train with a Trainer that sweeps the rate, and set the suggestion as ``name`` if there is one."""
+    if trainer.settings.fast_dev_run:
+        return None
+    with _unchanged(trainer, model):
+        run(_probe(trainer, finder.num_training, RateSweep(finder, threshold)))
+    if name and (suggested := finder.suggestion()) is not None:
+        _set(model, None, name, suggested)
+    return finder
+
+
+@dataclass(frozen=True)
+class SizeSearch:
+    """How a batch size is searched for; see :meth:`Tuner.scale_batch_size`."""
+
+    mode: str
+    steps_per_trial: int
+    init_val: int
+    max_trials: int
+    batch_arg_name: str
+    margin: float
+    max_val: int
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise one_of("mode", self.mode, MODES)
+        if not 0 <= self.margin < 1:
+            raise bad_value("margin", self.margin, "a share from 0.0 to below 1.0")
+
+
+def find_size(
+    trainer: Trainer, model: LightningModule, data: Any, search: SizeSearch, run: Callable[[Trainer], None]
+) -> int | None:
+    """Let ``run`` try batch sizes with short runs, and set the largest that fits."""
+    if trainer.settings.fast_dev_run:
+        return None
+    name = search.batch_arg_name
+    before = _get(model, data, name)
+
+    def fits(size: int) -> bool:
+        _set(model, data, name, size)
+        return _fits(lambda: run(_probe(trainer, search.steps_per_trial)))
+
+    halve = search.mode == "binsearch"
+    try:
+        with _unchanged(trainer, model):
+            found = largest(fits, search.init_val, search.max_trials, search.max_val, halve)
+    except BaseException:
+        _set(model, data, name, before)
+        raise
+    if halve:
+        found = max(1, int(found * (1 - search.margin)))
+    _set(model, data, name, found)
+    return found
+
+
+def _fits(run: Callable[[], None]) -> bool:
+    try:
+        run()
+    except RuntimeError as error:
+        if not any(part in str(error) for part in OUT_OF_MEMORY):
             raise
-        if mode == "binsearch":
-            found = max(1, int(found * (1 - margin)))
-        _set(model, datamodule, batch_arg_name, found)
-        return found
-
-    def _fits(self, model: LightningModule, datamodule: LightningDataModule | None, steps: int) -> bool:
-        try:
-            self._probe(steps).fit(model, datamodule=datamodule)
-        except RuntimeError as error:
-            if not any(part in str(error) for part in OUT_OF_MEMORY):
-                raise
-            return False
-        finally:
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        return True
-
-    def _probe(self, steps: int, *callbacks: Callback) -> Trainer:
-        """A Trainer like ours that trains a few steps and nothing else."""
-        probe = copy.copy(self._trainer)
-        only = {"max_steps": steps, "max_epochs": -1, "min_epochs": 0, "min_steps": 0, "limit_val_batches": 0}
-        probe.settings = replace(self._trainer.settings, **only)  # type: ignore[arg-type]  # all of them are integers
-        probe.callbacks, probe.loggers, probe.profiler = list(callbacks), [], None
-        probe.reset()
-        return probe
-
-    @contextmanager
-    def _unchanged(self, model: LightningModule) -> Iterator[None]:
-        weights = copy.deepcopy(model.state_dict())
-        attached = model._trainer
-        try:
-            with rng.isolated(self._trainer.strategy.device):
-                yield
-        finally:
-            model.load_state_dict(weights)
-            model.trainer = attached
+        return False
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True
 
 
-def largest(fits: Any, first: int, trials: int, limit: int, halve: bool) -> int:
+def _probe(trainer: Trainer, steps: int, *callbacks: Callback) -> Trainer:
+    """A Trainer like ours that runs a few steps and nothing else."""
+    probe = copy.copy(trainer)
+    only = {"max_steps": steps, "max_epochs": -1, "min_epochs": 0, "min_steps": 0, "limit_val_batches": 0}
+    limits = {"limit_test_batches": steps, "limit_predict_batches": steps}
+    probe.settings = replace(trainer.settings, **only, **limits)  # type: ignore[arg-type]  # all of them are integers
+    probe.callbacks, probe.loggers, probe.profiler = list(callbacks), [], None
+    probe.reset()
+    return probe
+
+
+@contextmanager
+def _unchanged(trainer: Trainer, model: LightningModule) -> Iterator[None]:
+    weights = copy.deepcopy(model.state_dict())
+    attached = model._trainer
+    try:
+        with rng.isolated(trainer.strategy.device):
+            yield
+    finally:
+        model.load_state_dict(weights)
+        model.trainer = attached
+
+
+def largest(fits: Callable[[int], bool], first: int, trials: int, limit: int, halve: bool) -> int:
     """The largest size found for which ``fits(size)`` holds. Raises ``MisconfigurationError`` where not even 1 does."""
     good, bad, size = 0, limit + 1, min(first, limit)
     for _ in range(trials):
@@ -158,7 +216,8 @@ def largest(fits: Any, first: int, trials: int, limit: int, halve: bool) -> int:
     return good
 
 
-def _rate_name(model: LightningModule, given: str) -> str:
+def rate_name(model: LightningModule, given: str) -> str:
+    """The attribute that holds the learning rate. Raises ``MisconfigurationError`` where there is none."""
     names = (given,) if given else RATE_NAMES
     for name in names:
         if hasattr(model, name) or name in model.hparams:

@@ -1,4 +1,4 @@
-"""``lightning.pytorch.accelerators``: what a Trainer computes on, as objects, which are the names that it takes."""
+"""What a Trainer computes on, as objects, which are the names that it takes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ class Accelerator(str):
 
     def __new__(cls) -> Self:
         return super().__new__(cls, cls.kind)
+
+    @staticmethod
+    def of(device: torch.device) -> Accelerator:
+        """The one that a device belongs to."""
+        return CUDAAccelerator() if device.type == "cuda" else CPUAccelerator()
 
     @staticmethod
     def is_available() -> bool:

@@ -1,0 +1,129 @@
+"""What was logged, on its way from a run to callbacks, loggers and people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from leyden.errors import MisconfigurationError
+from leyden.loggers.base import Logger
+from leyden.loggers.guard import tell
+from leyden.trainer_state import TrainerState
+
+if TYPE_CHECKING:
+    from leyden.logs import Logs
+    from leyden.trainer import Trainer
+
+
+class Reporting(TrainerState):
+    """The part of a Trainer that hands on metrics."""
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first logger."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The first logger's directory."""
+        return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
+
+    @property
+    def logs_are_due(self) -> bool:
+        """Whether the loggers get the metrics of the batch that runs, if it steps."""
+        every = self.settings.log_every_n_steps
+        return bool(every) and ((self.run_state.batches_stepped + 1) % every == 0 or self.should_stop)
+
+    @property
+    def logs_were_due(self) -> bool:
+        """Whether the loggers get the metrics of the batch that has just stepped."""
+        every = self.settings.log_every_n_steps
+        return bool(every) and self.run_state.batches_stepped % every == 0
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """All metrics logged so far, by name, newest values."""
+        for name, value in self.logs.latest().items():
+            self.epoch_metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
+        return self.epoch_metrics
+
+    @property
+    def logged_metrics(self) -> dict[str, float]:
+        """What the loggers were given last, by name."""
+        return self._logged_metrics
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """What was logged with ``prog_bar=True``."""
+        names = self._progress_names | self.logs.progress_bar_names()
+        return {name: float(value) for name, value in self.callback_metrics.items() if name in names}
+
+    def take_epoch_metrics(self, logs: Logs, step: int) -> dict[str, float]:
+        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation."""
+        self._progress_names |= logs.progress_bar_names()
+        self.epoch_metrics.update(self.callback_metrics)
+        callbacks, loggers = logs.finish_epoch()
+        if self.sanity_checking:
+            return {}
+        self.epoch_metrics.update({name: torch.tensor(value) for name, value in callbacks.items()})
+        self.send_to_loggers(loggers, step)
+        return loggers
+
+    def log_step(self, logs: Logs) -> None:
+        """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
+        if self.logs_were_due:
+            values = {name: float(value) for name, value in logs.step_values().items()}
+            self.send_to_loggers(values, self.run_state.batches_stepped - 1)
+
+    def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
+        """Give metrics to all loggers, with the epoch; a metric named ``step`` replaces both."""
+        if not metrics:
+            return
+        self._logged_metrics.update(metrics)
+        values = {"epoch": float(self.current_epoch), **metrics}
+        if "step" in values:
+            step = int(values.pop("step"))
+            del values["epoch"]
+        self.log_everywhere(values, step)
+
+    def log_everywhere(self, values: dict[str, float], step: int) -> None:
+        """Give values to all loggers as they are. Rank 0 only."""
+        tell(self.loggers, lambda logger: logger.log_metrics(values, step))
+
+
+def begin_logging(trainer: Trainer) -> None:
+    """Open the loggers, so that one which cannot be is found now, and give them hyperparameters and graph."""
+    if not trainer.enable_autolog_hparams or not trainer.loggers:
+        return
+    module, hparams = trainer.lightning_module, _hyperparameters(trainer)
+    tell(trainer.loggers, lambda logger: logger.experiment)
+    if hparams is not None:
+        tell(trainer.loggers, lambda logger: logger.log_hyperparams(hparams))
+    tell(trainer.loggers, lambda logger: logger.log_graph(module))
+    tell(trainer.loggers, lambda logger: logger.save())
+
+
+def _hyperparameters(trainer: Trainer) -> dict[str, Any] | None:
+    """Those that the module and the data module saved for loggers; ``None`` where neither did."""
+    owners = [owner for owner in (trainer.lightning_module, trainer.datamodule) if owner is not None]
+    saved = [owner.hparams_initial for owner in owners if owner.logs_hyperparameters]
+    if not saved:
+        return None
+    merged = dict(saved[0])
+    for other in saved[1:]:
+        clashing = [name for name in merged.keys() & other.keys() if not _equal(merged[name], other[name])]
+        if clashing:
+            raise MisconfigurationError(
+                f"module and data module both have hyperparameters {', '.join(sorted(clashing))} and disagree: "
+                "rename them, or save those of one with save_hyperparameters(logger=False)"
+            )
+        merged.update(other)
+    return merged
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return one is other
+    return type(one) is type(other) and bool(one == other)
