@@ -184,10 +184,11 @@ def main() -> None:
             clock = measure(package, megabytes, options.saves, how)
             stalls = clock.stalls[1:]  # the first makes the buffers and finds the signature
             slower = statistics.mean(clock.meanwhile) / statistics.mean(clock.steps) - 1
+            middle, durable = statistics.median(stalls), statistics.median(clock.durable)
             print(
-                f"  {how:16} stall {1e3 * statistics.median(stalls):8.1f} ms ({min(stalls) * 1e3:.1f} to "
-                f"{max(stalls) * 1e3:.1f}; first {1e3 * clock.stalls[0]:.1f}) = {statistics.median(stalls) / copy:5.2f} "
-                f"copies; durable after {1e3 * statistics.median(clock.durable):8.1f} ms; steps meanwhile {slower:+.0%}",
+                f"  {how:16} stall {1e3 * middle:8.1f} ms ({1e3 * min(stalls):.1f} to {1e3 * max(stalls):.1f}; "
+                f"first {1e3 * clock.stalls[0]:.1f}) = {middle / copy:5.2f} copies; "
+                f"durable after {1e3 * durable:8.1f} ms; steps meanwhile {slower:+.0%}",
                 flush=True,
             )
 
