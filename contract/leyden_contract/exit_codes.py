@@ -7,7 +7,8 @@ BAD_CHECKPOINT = 65
 """The checkpoint itself cannot be served: another one may be (``EX_DATAERR`` of sysexits.h)."""
 
 STOPPED = 75
-"""A checkpoint is committed and the process stopped because it was asked to (``EX_TEMPFAIL`` of sysexits.h)."""
+"""The process stopped because it was asked to, by SIGTERM or its agent, and what there was to save a checkpoint is done
+(``EX_TEMPFAIL`` of sysexits.h)."""
 
 MISCONFIGURED = 78
 """The user has to change something first, so a restart cannot help (``EX_CONFIG`` of sysexits.h)."""

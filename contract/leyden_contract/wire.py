@@ -119,7 +119,7 @@ class Checkpoints(Frozen):
     latest: Checkpoint | None = None
     best: Checkpoint | None = None
     kept: tuple[Checkpoint, ...] = Field(default=(), max_length=32, description="all that are on disk, newest first")
-    skipped: tuple[str, ...] = Field(default=(), description="why a newer checkpoint was not resumed from")
+    skipped: tuple[str, ...] = Field(default=(), description="why a newer one was not resumed from, or not written")
 
 
 class ProgressEvent(Frozen):

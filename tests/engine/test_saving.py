@@ -1,0 +1,137 @@
+"""Saves behind the training's back, to any file system; what a failure does; and a stop by SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import leyden as L
+from engine import jobs
+from engine.programs import QUIET, Regression, loader, same, weights
+from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
+from leyden.checkpoint import store
+from leyden.checkpoint.places import place
+from leyden.checkpoint.staging import Staging
+from leyden.errors import CheckpointMismatch, CheckpointStorage, MisconfigurationError
+
+SAVING = {**QUIET, "enable_checkpointing": None}
+
+
+def test_a_staged_copy_keeps_its_values_and_what_is_shared() -> None:
+    tied = torch.arange(4.0)
+    staging = Staging()
+    staged = staging.copy({"a": tied, "b": tied[1:], "list": [1, {"c": tied.t()}]})
+    tied.zero_()
+    assert staged["a"].tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert staged["b"].untyped_storage().data_ptr() == staged["a"].untyped_storage().data_ptr()
+    again = staging.copy({"a": tied})
+    assert again["a"].data_ptr() == staged["a"].data_ptr(), "the buffers are used again"
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_run_in_another_file_system_resumes_bit_equal(tmp_path: Path, asynchronous: bool) -> None:
+    url = f"memory://run-{asynchronous}-{os.getpid()}"
+    whole = jobs.train(str(tmp_path))
+    jobs.train(url, kill_after=7)
+    resumed = jobs.train(url)
+    assert same(resumed["weights"], whole["weights"])
+    assert {stored.step for stored in store.complete(place(url))} == set(range(1, 16))
+    for stored in store.complete(place(url)):
+        store.verify(stored)
+
+
+def test_a_single_file_by_url_is_saved_loaded_and_found_as_the_last() -> None:
+    url = f"memory://files-{os.getpid()}"
+    module = Regression()
+    saver = ModelCheckpoint(url, save_last=True)
+    L.Trainer(max_epochs=1, callbacks=[saver], **SAVING).fit(module, loader())
+    assert saver.last_model_path == f"{url}/last.ckpt"
+    assert same(weights(Regression.load_from_checkpoint(saver.best_model_path)), weights(module))
+    longer = L.Trainer(max_epochs=2, callbacks=[ModelCheckpoint(url, save_last=True)], **SAVING)
+    longer.fit(Regression(), loader(), ckpt_path="last")
+    assert longer.global_step == 10
+
+
+def test_last_without_a_file_starts_afresh_with_a_warning(tmp_path: Path) -> None:
+    trainer = L.Trainer(max_epochs=1, callbacks=[ModelCheckpoint(tmp_path)], **SAVING)
+    with pytest.warns(UserWarning, match="no last checkpoint yet"):
+        trainer.fit(Regression(), loader(), ckpt_path="last")
+    assert trainer.global_step == 5
+
+
+def test_an_unknown_protocol_is_one_sentence() -> None:
+    with pytest.raises(MisconfigurationError, match="nosuch://x cannot be reached: Protocol not known"):
+        CheckpointDirectory("nosuch://x")
+
+
+def test_pinned_checkpoints_outlive_retention(tmp_path: Path) -> None:
+    class Pin(L.Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 2:
+                (tmp_path / "step-000000000010" / "pinned").write_text("a service")
+
+    keeper = CheckpointDirectory(tmp_path, keep_last=1, asynchronous=False)
+    L.Trainer(max_epochs=5, callbacks=[keeper, Pin()], **SAVING).fit(Regression(), loader())
+    assert [stored.step for stored in store.complete(tmp_path)] == [25, 10]
+
+
+def test_a_failed_save_is_one_warning_and_the_checkpoint_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.add
+
+    def full(draft: store.Draft, contents: Any) -> Any:
+        if draft.step in (10, 15):
+            raise CheckpointStorage("no space left")
+        return real(draft, contents)
+
+    monkeypatch.setattr(store, "add", full)
+    trainer = L.Trainer(max_epochs=4, callbacks=[CheckpointDirectory(tmp_path)], **SAVING)
+    with pytest.warns(UserWarning, match="training goes on") as said:
+        trainer.fit(Regression(), loader())
+    assert len([one for one in said if "no space left" in str(one.message)]) == 1
+    assert [stored.step for stored in store.complete(tmp_path)] == [20, 5]
+
+
+class Stop(L.Callback):
+    """Plays whoever ends the process."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_the_run_after_its_step_with_a_checkpoint(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = L.Trainer(max_epochs=3, callbacks=[CheckpointDirectory(tmp_path), Stop()], **SAVING)
+    with pytest.raises(SystemExit) as ended:
+        trainer.fit(Regression(), loader())
+    assert ended.value.code == 75 and trainer.received_sigterm
+    assert [stored.step for stored in store.complete(tmp_path)] == [3]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_checkpoint_of_another_module_is_told_by_name(tmp_path: Path) -> None:
+    trainer = L.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(Regression(), loader())
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+
+    class Other(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network[0] = nn.Linear(6, 8)
+            self.more = nn.Linear(1, 1)
+            del self.network[3]
+
+    with pytest.raises(CheckpointMismatch) as refused:
+        Other.load_from_checkpoint(tmp_path / "one.ckpt")
+    said = str(refused.value)
+    assert "missing: more.weight, more.bias" in said
+    assert "unexpected: network.3.weight, network.3.bias" in said
+    assert "of another shape: network.0.weight (8x4 instead of 8x6)" in said
