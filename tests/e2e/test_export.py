@@ -7,12 +7,20 @@ import pytest
 
 from e2e.kube import EXAMPLES, Cluster, checkpoints, code, inference_service, training_job
 from e2e.test_serving import post
+from e2e.test_storage import folder_of
 from leyden_quickstart.kubernetes import condition
 
 IMAGES = [each["image"] for each in json.loads((EXAMPLES / "digits" / "held-out.json").read_text())]
 TRAINER: dict[str, Any] = {
     **{"precision": "bf16-mixed", "accumulate_grad_batches": 2, "gradient_clip_val": 1.0},
-    **{"logger": True, "enable_model_summary": True},
+    "callbacks": [
+        {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 10}},
+        {"class_path": "leyden.callbacks.LearningRateMonitor"},
+    ],
+    "logger": [
+        {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "/checkpoints", "name": "tensorboard"}},
+        {"class_path": "leyden.loggers.JSONLinesLogger", "init_args": {"save_dir": "/checkpoints", "name": "lines"}},
+    ],
 }
 
 
@@ -41,6 +49,11 @@ def test_a_model_is_served_from_its_exports_without_its_code_and_from_its_checkp
     cluster.apply(code(), checkpoints(), training_job("first", run=run(2), checkpoint=keeping("first")))
     first = cluster.wait_condition("trainingjob", "first", "Succeeded", seconds=240)["status"]["checkpoints"]
     assert not first["latest"].get("exports")
+    logs = folder_of(cluster)
+    logged = [json.loads(line) for line in (logs / "lines/metrics.jsonl").read_text().splitlines()]
+    names = {name for entry in logged for name in entry}
+    assert {"hyperparameters", "train_loss", "val_acc", "lr-Adam"} <= names, names
+    assert list((logs / "tensorboard").rglob("events.out.tfevents.*")), sorted(logs.rglob("*"))
     exports = ["exported", "onnx", "torchscript"]
     resumed = keeping("second", resume={"trainingJob": "first", "select": "latest"}, export=exports)
     cluster.apply(training_job("second", run=run(3), checkpoint=resumed))

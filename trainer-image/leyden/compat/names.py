@@ -30,8 +30,6 @@ HOMES = {
                     "model_summary",
                     "on_exception_checkpoint",
                     "prediction_writer",
-                    "progress",
-                    "progress.progress_bar",
                     "rich_model_summary",
                     "spike",
                     "stochastic_weight_avg",
@@ -50,7 +48,7 @@ HOMES = {
         ),
         "leyden.callbacks.progress",
     ),
-    "utilities.model_summary": "leyden.summary",
+    **dict.fromkeys(("utilities.model_summary", "utilities.model_summary.model_summary"), "leyden.summary"),
     **dict.fromkeys(
         ("loggers", *(f"loggers.{name}" for name in ("csv_logs", "logger", "mlflow", "tensorboard", "wandb"))),
         "leyden.loggers",
@@ -68,8 +66,6 @@ HOMES = {
                     "grads",
                     "memory",
                     "model_helpers",
-                    "model_summary",
-                    "model_summary.model_summary",
                     "parsing",
                     "rank_zero",
                     "seed",
@@ -106,13 +102,13 @@ HELPERS = """
     BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel EarlyStoppingReason
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
-    SequenceSampler SimpleLSTM Transformer WikiText2 WriteInterval clean_namespace collect_init_args
+    SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 WriteInterval clean_namespace collect_init_args convert_inf
     disable_possible_user_warnings do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
     get_device_stats get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats
     get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
     is_cudnn_snafu is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr
     lightning_setattr merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach
-    save_hyperparameters set_shared_parameters summarize
+    save_hyperparameters set_shared_parameters
 """
 """Functions and small classes of Lightning's modules that few programs name."""
 
@@ -157,7 +153,7 @@ NOT_PROVIDED = frozenset(
 """Public names of Lightning 2.6 that Leyden has not; ``docs/migrating.md`` says of each what to do."""
 
 MODULES = """
-    accelerators.mps accelerators.xla callbacks.progress.rich_progress callbacks.progress.tqdm_progress
+    accelerators.mps accelerators.xla
     core.saving demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
     loggers.utilities loops overrides plugins.io plugins.layer_sync serve
     strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from leyden.callbacks import ModelSummary
 from leyden.combined import CombinedLoader
 from leyden.compat.helpers import (
     GradClipAlgorithmType,
@@ -29,7 +28,6 @@ __all__ = [
     "CombinedLoader",
     "GradClipAlgorithmType",
     "MisconfigurationException",
-    "ModelSummary",
     "SIGTERMException",
     "garbage_collection_cuda",
     "grad_norm",
