@@ -75,7 +75,10 @@ def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatc
 def test_a_jobs_config_builds_callbacks_and_loggers(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "3")
     stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "loss_epoch", "patience": "5"}}
-    logger = {"class_path": "leyden.loggers.JSONLinesLogger", "init_args": {"save_dir": str(workspace / "logs")}}
+    logger = [
+        {"class_path": "leyden.loggers.JSONLinesLogger", "init_args": {"save_dir": str(workspace / "logs")}},
+        {"class_path": "TensorBoardLogger", "init_args": {"save_dir": str(workspace / "board")}},
+    ]
     trainer = {"callbacks": [stopping], "logger": logger, "max_epochs": 1, "log_every_n_steps": 1}
     run_module(job(config={**CONFIG, "trainer": trainer}), CheckpointPlan(directory=str(workspace / "checkpoints")))
     (log,) = (workspace / "logs").rglob("*.jsonl")
@@ -126,6 +129,11 @@ def config(section: str, **values: Any) -> dict[str, Any]:
         pytest.param(config("data", batch_size="x"), "config.data.batch_size='x' .* of type int$", id="data-value"),
         pytest.param(
             config("trainer", max_epochs="many"), "config.trainer.max_epochs='many' .* int or None$", id="trainer-value"
+        ),
+        pytest.param(
+            config("trainer", logger={"class_path": "TensorBordLogger"}),
+            "config.trainer.logger: no class is named 'TensorBordLogger'",
+            id="no-such-logger",
         ),
         pytest.param(
             config("trainer", callbacks=[{"class_path": "leyden.callbacks.Early"}]),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace, class_from_function
 from torch.optim import Optimizer
 
+from leyden import callbacks, loggers, profilers
 from leyden.callbacks import Callback
 from leyden.cli.optimizers import LRSchedulerTypeTuple
 from leyden.data import LightningDataModule
@@ -19,6 +20,10 @@ from leyden.trainer import Trainer
 Chosen = dict[str, tuple[type | tuple[type, ...], str]]
 """By key: a class, or bases of which the user picks a subclass; and the key that it is linked to."""
 AUTOMATIC = "AUTOMATIC"
+
+for package in (callbacks, loggers, profilers):  # ``class_path: TensorBoardLogger`` finds what has been imported
+    for name in package.__all__:
+        getattr(package, name)
 
 
 class LightningArgumentParser(ArgumentParser):
@@ -113,6 +118,7 @@ class LightningArgumentParser(ArgumentParser):
 
 
 INNER = re.compile(r"Problem with given class_path '([^']+)':\s*(.*?)\s*(?=\n\s*- |\n\s*Given value|$)", re.DOTALL)
+UNNAMED = re.compile(r"Expected a dot import path string: (\S+)")
 GIVEN = re.compile(r"(?:Given value|Got value): (.*)")
 ALLOWED = re.compile(r"Subtypes: \[(.*)\]|Expected an? (.*?)\. Got value")
 
@@ -126,6 +132,8 @@ def sentence(message: str) -> str:
     if inner := INNER.findall(problem):
         path, why = inner[-1]
         return f"{field}: {path}: {_squeezed(why)}"
+    if unnamed := UNNAMED.search(problem):
+        return f"{field}: no class is named {unnamed[1]!r}: give package.module.Class, or the name of one of Leyden's"
     given, allowed = GIVEN.search(problem), ALLOWED.search(problem)
     if given is None or allowed is None:
         return f"{field}: {_squeezed(problem)}"
