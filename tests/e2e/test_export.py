@@ -12,7 +12,7 @@ from leyden_quickstart.kubernetes import condition
 
 IMAGES = [each["image"] for each in json.loads((EXAMPLES / "digits" / "held-out.json").read_text())]
 TRAINER: dict[str, Any] = {
-    **{"precision": "bf16-mixed", "accumulate_grad_batches": 2, "gradient_clip_val": 1.0},
+    **{"precision": "bf16-mixed", "accumulate_grad_batches": 2, "gradient_clip_val": 1.0, "log_every_n_steps": 1},
     "callbacks": [
         {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 10}},
         {"class_path": "leyden.callbacks.LearningRateMonitor"},

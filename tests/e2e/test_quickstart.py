@@ -42,6 +42,7 @@ def test_quickstart_predicts_and_a_second_run_recreates_nothing(installed: Clust
     assert identities(installed) == before
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_the_quickstarts_model_is_served_from_its_export_and_from_its_checkpoint(installed: Cluster) -> None:
     quickstart()
