@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from leyden.checkpoint import store
+from leyden_contract import exit_codes
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
@@ -53,9 +57,25 @@ say(f"alone {alone.world_size} {alone.test(module, loader(7, 2, shuffle=False), 
 """
 
 
-def start(folder: Path, *arguments: str, what: str = "train") -> subprocess.Popen[str]:
+ENDLESS = """
+import os
+import leyden as L
+from engine.programs import QUIET, Regression, loader
+from leyden.callbacks import CheckpointDirectory
+
+class Module(Regression):
+    def on_train_start(self):
+        os.write(1, f"at work: {self.global_rank} {os.getpid()}\\n".encode())
+
+keeper = CheckpointDirectory("checkpoints", every_n_epochs=10**6)
+options = {**QUIET, "enable_checkpointing": None, "callbacks": [keeper]}
+L.Trainer(max_epochs=10**6, devices=2, **options).fit(Module(), loader(16, 2))
+"""
+
+
+def start(folder: Path, *arguments: str, what: str = "train", script: str = SCRIPT) -> subprocess.Popen[str]:
     (folder / "package").mkdir()
-    (folder / "package/program.py").write_text(SCRIPT)
+    (folder / "package/program.py").write_text(script)
     paths = [*(str(ROOT / part) for part in ("trainer-image", "contract", "tests")), str(folder)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -119,6 +139,24 @@ def test_no_rank_outlives_the_first(tmp_path: Path, number: signal.Signals) -> N
     said = end(process)
     assert process.returncode != 0
     wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), f"{pids} live on: {said}")
+
+
+@pytest.mark.parametrize("rank", [pytest.param(0, id="the-first"), pytest.param(1, id="another")])
+def test_a_sigterm_to_any_rank_ends_all_with_a_checkpoint(tmp_path: Path, rank: int) -> None:
+    process = start(tmp_path, "package/program.py", script=ENDLESS)
+    assert process.stdout is not None
+    pids: dict[int, int] = {}
+    while len(pids) < 2 and (line := process.stdout.readline()):
+        if line.startswith("at work"):
+            number, pid = map(int, line.split()[-2:])
+            pids[number] = pid
+    assert set(pids) == {0, 1}, pids
+    os.kill(pids[rank], signal.SIGTERM)
+    said = end(process)
+    assert process.returncode == exit_codes.STOPPED, said
+    assert not Path(f"/proc/{pids[1]}/cmdline").exists(), said
+    stopped = re.search(r"stopped on request at step (\d+), checkpoint committed", said)
+    assert stopped is not None and store.choose(tmp_path / "checkpoints", int(stopped[1])).stored is not None, said
 
 
 def wait_until(true: Callable[[], bool], otherwise: str) -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from leyden import fitting, running
 from leyden.callbacks import Callback
-from leyden.callbacks.checkpoint_directory import planned_by_environment
+from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
 from leyden.checkpoint.places import place
 from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
@@ -91,30 +91,30 @@ class Trainer(Reporting):
         model_registry: str | None = None,
     ) -> None:
         arguments = dict(locals())  # the fields of Settings are named as the arguments
-        if model_registry is not None:
-            raise bad_value("model_registry", model_registry, "left out: Leyden has no registry, give ckpt_path a path")
-        if barebones:
-            strip_to_the_bones(arguments)
         planned = planned_by_environment()
-        if planned is not None and default_root_dir is None:
-            # A job's pod has no other place that can be written and outlives it.
-            arguments["default_root_dir"] = planned.directory
-        self.settings = Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
-        own = Plugins.of(plugins)
-        self.strategy = choose_strategy(strategy, accelerator, devices, num_nodes, own.cluster)
-        self.strategy.synchronize_batchnorm(sync_batchnorm)
-        self.precision_plugin = own.choose_precision(precision, self.strategy.device)
-        self.strategy.check_precision(self.precision_plugin.name)
+        self.settings = _settings(arguments, planned)
+        self._choose_place(arguments)
         _choose_algorithms(deterministic, benchmark)
         self.profiler = _profiler(profiler)
-        fast = bool(self.settings.fast_dev_run)
-        self.callbacks = choose_callbacks(arguments, planned, fast)
-        self.loggers = choose_loggers(
-            arguments["logger"], self.settings.default_root_dir, in_job=planned is not None, fast=fast
-        )
+        self._choose_company(arguments, planned)
         self.enable_autolog_hparams = enable_autolog_hparams
         self.rank_directory = None
         self.reset()
+
+    def _choose_place(self, arguments: dict[str, Any]) -> None:
+        """Where the run computes, and in which number format."""
+        own = Plugins.of(arguments["plugins"])
+        asked = {name: arguments[name] for name in ("strategy", "accelerator", "devices", "num_nodes")}
+        self.strategy = choose_strategy(**asked, cluster=own.cluster)
+        self.strategy.synchronize_batchnorm(arguments["sync_batchnorm"])
+        self.precision_plugin = own.choose_precision(arguments["precision"], self.strategy.device)
+        self.strategy.check_precision(self.precision_plugin.name)
+
+    def _choose_company(self, arguments: dict[str, Any], planned: CheckpointDirectory | None) -> None:
+        """The run's callbacks and loggers."""
+        fast, root = bool(self.settings.fast_dev_run), self.settings.default_root_dir
+        self.callbacks = choose_callbacks(arguments, planned, fast)
+        self.loggers = choose_loggers(arguments["logger"], root, in_job=planned is not None, fast=fast)
 
     # What a user calls.
 
@@ -325,6 +325,19 @@ class Trainer(Reporting):
         if path and self.rank_directory is None:
             self.rank_directory = RankDirectory(Path(path), reports=self.is_global_zero)
         self.agreement = Agreement(self.strategy)
+
+
+def _settings(arguments: dict[str, Any], planned: CheckpointDirectory | None) -> Settings:
+    """What the run does; changes the arguments where others of them, or a job's plan, say so."""
+    registry = arguments["model_registry"]
+    if registry is not None:
+        raise bad_value("model_registry", registry, "left out: Leyden has no registry, give ckpt_path a path")
+    if arguments["barebones"]:
+        strip_to_the_bones(arguments)
+    if planned is not None and arguments["default_root_dir"] is None:
+        # A job's pod has no other place that can be written and outlives it.
+        arguments["default_root_dir"] = planned.directory
+    return Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
 
 
 def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None) -> None:

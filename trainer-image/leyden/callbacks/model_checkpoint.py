@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from leyden.callbacks.base import Callback
+from leyden.callbacks.best_models import BestModels
 from leyden.checkpoint import files
 from leyden.checkpoint.capture import capture
 from leyden.checkpoint.places import Place, place
@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
-MODES = ("min", "max")
 FIELD = re.compile(r"(?P<open>\{)(?P<name>[^:}\[]+)(?P<format>:[^}]*)?\}")
-BOOKS = ("best_model_score", "best_model_path", "current_score", "best_k_models", "kth_best_model_path", "kth_value")
-"""What says which files are the best ones."""
 
 
-class ModelCheckpoint(Callback):
+class ModelCheckpoint(BestModels):
     """Save ``.ckpt`` files to ``dirpath`` (a path or a URL; default: ``<default_root_dir>/checkpoints``).
 
     Keeps the ``save_top_k`` best by ``monitor`` (-1: all; without a monitor, the newest one only), and with
@@ -42,7 +39,6 @@ class ModelCheckpoint(Callback):
     that fails is a warning, and training goes on; where the last one fails, the run ends with ``CheckpointStorage``.
     """
 
-    watches_metrics = True
     CHECKPOINT_JOIN_CHAR = "-"
     CHECKPOINT_EQUALS_CHAR = "="
     CHECKPOINT_NAME_LAST = "last"
@@ -68,24 +64,16 @@ class ModelCheckpoint(Callback):
         enable_version_counter: bool = True,
         asynchronous: bool = False,
     ) -> None:
-        if mode not in MODES:
-            raise one_of("mode", mode, MODES)
+        super().__init__(monitor, mode, save_top_k)
         if save_last not in (None, True, False, "link"):
             raise one_of("save_last", save_last, (None, True, False, "link"))
-        if not isinstance(save_top_k, int) or save_top_k < -1:
-            raise bad_value("save_top_k", save_top_k, "-1 (all), 0 (none) or a number of files to keep")
-        if monitor is None and save_top_k not in (-1, 0, 1):
-            raise MisconfigurationError(f"save_top_k={save_top_k} needs a monitor: without one, use -1, 0 or 1")
         occasions = (every_n_train_steps, train_time_interval, every_n_epochs)
         self.dirpath = _absolute(place(dirpath)) if dirpath is not None else None
         self.filename = filename
-        self.monitor = monitor
         self.verbose = verbose
         self.save_last = save_last
-        self.save_top_k = save_top_k
         self.save_on_exception = save_on_exception
         self.save_weights_only = save_weights_only
-        self.mode = mode
         self.auto_insert_metric_name = auto_insert_metric_name
         self.every_n_train_steps = _count("every_n_train_steps", every_n_train_steps)
         self.train_time_interval = train_time_interval
@@ -96,12 +84,6 @@ class ModelCheckpoint(Callback):
             raise MisconfigurationError(
                 "every_n_train_steps, train_time_interval and every_n_epochs exclude each other: give one of them"
             )
-        self.best_k_models: dict[str, torch.Tensor] = {}
-        self.best_model_path = ""
-        self.best_model_score: torch.Tensor | None = None
-        self.current_score: torch.Tensor | None = None
-        self.kth_best_model_path = ""
-        self.kth_value = torch.tensor(self._worst_value)
         self.last_model_path = ""
         self._saving = Saving(asynchronous)
         self._before: dict[str, Any] | None = None
@@ -121,14 +103,12 @@ class ModelCheckpoint(Callback):
         return f"ModelCheckpoint{shown}"
 
     def state_dict(self) -> dict[str, Any]:
-        books = {name: getattr(self, name) for name in BOOKS}
         directory = str(self.dirpath) if self.dirpath is not None else None
         return {
             "monitor": self.monitor,
             "dirpath": directory,
             "last_model_path": self.last_model_path,
-            **books,
-            "best_k_models": dict(self.best_k_models),
+            **self.books(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -138,9 +118,8 @@ class ModelCheckpoint(Callback):
         self.best_model_path = state_dict["best_model_path"]
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name in (*BOOKS, "last_model_path"):
-            setattr(self, name, state[name])
-        self.best_k_models = dict(state["best_k_models"])
+        self.last_model_path = state["last_model_path"]
+        self.restore_books(state)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.dirpath = self.directory(trainer)
@@ -253,11 +232,11 @@ class ModelCheckpoint(Callback):
     def _save_ranked(self, trainer: Trainer) -> None:
         self._settle(trainer)
         score = self._score(trainer)
-        if self.monitor is not None and (score is None or not self._is_among_best(score)):
+        if self.monitor is not None and (score is None or not self.is_among_best(score)):
             return
         before = self.state_dict()
         path = self._free_path(trainer)
-        dropped = self._rank(path, score)
+        dropped = self.rank(path, score)
         if self.save_last == "link":
             self.last_model_path = self._last_path(trainer)
         self._write(trainer, path, dropped, before, link=self.last_model_path if self.save_last == "link" else "")
@@ -329,40 +308,7 @@ class ModelCheckpoint(Callback):
             trainer.warn(said)
             return None
         score = torch.as_tensor(metrics[self.monitor]).detach().cpu()
-        return torch.tensor(self._worst_value) if torch.isnan(score) else score
-
-    @property
-    def _worst_value(self) -> float:
-        return float("inf") if self.mode == "min" else -float("inf")
-
-    def _is_among_best(self, score: torch.Tensor) -> bool:
-        if self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k:
-            return True
-        one, worst = float(score), float(self.best_k_models[self._worst()])
-        return one < worst if self.mode == "min" else one > worst
-
-    def _rank(self, path: str, score: torch.Tensor | None) -> str | None:
-        """Take a file among the best. Returns the one that has to go."""
-        if score is None:
-            dropped = self.best_model_path if self.save_top_k == 1 else None
-            self.best_model_path = path
-            return dropped
-        self.current_score = self.best_k_models[path] = score
-        full = self.save_top_k != -1 and len(self.best_k_models) > self.save_top_k
-        dropped = self._worst() if full else None
-        if dropped is not None:
-            del self.best_k_models[dropped]
-        pick = min if self.mode == "min" else max
-        self.best_model_path = pick(self.best_k_models, key=lambda name: float(self.best_k_models[name]))
-        self.best_model_score = self.best_k_models[self.best_model_path]
-        if len(self.best_k_models) == self.save_top_k or self.save_top_k == -1:
-            self.kth_best_model_path = self._worst()
-            self.kth_value = self.best_k_models[self.kth_best_model_path]
-        return dropped
-
-    def _worst(self) -> str:
-        pick = max if self.mode == "min" else min
-        return pick(self.best_k_models, key=lambda name: float(self.best_k_models[name]))
+        return torch.tensor(self.worst_value) if torch.isnan(score) else score
 
     def to_yaml(self, filepath: str | Path | None = None) -> None:
         """Write the best files and their scores as YAML, by default to ``best_k_models.yaml`` beside them."""

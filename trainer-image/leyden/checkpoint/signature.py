@@ -6,15 +6,13 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from leyden import rng
+from leyden.modes import in_evaluation
 
 if TYPE_CHECKING:
     from leyden_contract.manifest import Signature, TensorSpec
@@ -103,7 +101,7 @@ def trace(module: Any, seen: list[Call]) -> Traced | None:
     generators as they were.
     """
     example = example_call(module.example_input_array)
-    with undisturbed(module):
+    with in_evaluation(module, module.device):
         for args, kwargs in [example] if example is not None else seen:
             try:
                 call = bound(module, args, kwargs)
@@ -111,19 +109,6 @@ def trace(module: Any, seen: list[Call]) -> Traced | None:
             except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
                 logger.info("forward does not take %s: %s", type(args[0] if args else kwargs).__name__, error)
     return None
-
-
-@contextmanager
-def undisturbed(module: Any) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards the parts' modes and all generators are as they were."""
-    modes = {part: part.training for part in module.modules()}
-    try:
-        with torch.no_grad(), rng.isolated(module.device):
-            module.eval()
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:

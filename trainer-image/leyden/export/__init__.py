@@ -22,6 +22,7 @@ from torch import Tensor
 from leyden.checkpoint import signature
 from leyden.errors import ExportFailed, LeydenError
 from leyden.export.formats import FORMATS, SHAPES, leaves, quiet
+from leyden.modes import in_evaluation
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -116,7 +117,7 @@ def _export(
     program: Any = None,
 ) -> tuple[Any, bytes]:
     """The program, made where none is given, and its file's contents. Without a call it cannot be checked."""
-    with signature.undisturbed(module), quiet():
+    with in_evaluation(module, module.device), quiet():
         cases = _cases(module, call, free=SHAPES.isdisjoint(options)) if call is not None else []
         if program is None:
             example = cases[-1].call if cases else inspect.signature(module.forward).bind_partial()
