@@ -17,7 +17,8 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         who, said = ("Leyden", ours["raised"]) if ours["raised"] else ("Lightning", theirs["raised"])
         return [f"only {who} raises: {said}"]
     if ours["raised"]:
-        return list(_refused(ours["calls"], theirs["calls"]))
+        found = list(_refused(ours["calls"], theirs["calls"]))
+        return [*found, f"Leyden raises: {ours['raised']}", f"Lightning raises: {theirs['raised']}"] if found else []
     found = list(_calls(ours["calls"], theirs["calls"]))
     for part in ("logged", "values", "trainers", "weights"):
         found.extend(_values(ours[part], theirs[part], part, exact=part == "weights"))

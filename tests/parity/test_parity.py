@@ -16,6 +16,7 @@ import pytest
 from leyden.agent.machine import free_port
 from leyden_images.environment import peers
 from parity.compare import differences
+from parity.environment import inherited
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -36,7 +37,7 @@ def programs(decorator: str) -> list[str]:
 def start(library: str, folder: Path, output: Path, **variables: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract"))
     command = (sys.executable, str(HERE / "run.py"), library, str(folder), str(output))
-    env = {**os.environ, "PYTHONPATH": paths, **variables}
+    env = {**inherited(), "PYTHONPATH": paths, **variables}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

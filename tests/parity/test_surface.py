@@ -14,6 +14,7 @@ import pytest
 
 from leyden.compat.names import NOT_PROVIDED
 from leyden_images.environment import peers
+from parity.environment import inherited
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -24,7 +25,7 @@ Surface = dict[str, dict[str, Any]]
 
 def surface(library: str, installed: Path, output: Path) -> Surface:
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},  # read as defaults
+        **inherited(),
         "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract")),
     }
     command = (sys.executable, str(HERE / "surface.py"), library, str(installed), str(output))

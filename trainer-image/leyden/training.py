@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from leyden.profilers import Profiler
     from leyden.trainer import Trainer
 
+END = object()
+"""What follows the last batch; ``None`` may be one."""
+
 
 class TrainingLoop:
     """One ``fit``. What is looked up once is bound here, so that a batch costs little beyond the user's code."""
@@ -195,19 +198,19 @@ class TrainingLoop:
 
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
-        ahead = next(batches, None) if self.batches < 0 else None
+        ahead = next(batches, END) if self.batches < 0 else None
         self.exhausted = False
         while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop(state.epoch)):
             if self.batches < 0:  # an unknown length: look one batch ahead to know the last
-                batch, ahead = ahead, next(batches, None)
-                last = ahead is None
+                batch, ahead = ahead, next(batches, END)
+                last = ahead is END
             elif state.batch_idx < self.batches:
-                batch = next(batches, None)
+                batch = next(batches, END)
                 last = state.batch_idx + 1 >= self.batches
             else:
-                batch, last = None, True
+                batch, last = END, True
             trainer.is_last_batch = last
-            if batch is None or self.run_batch(batch, last) == -1 or last:
+            if batch is END or self.run_batch(batch, last) == -1 or last:
                 self.exhausted = True
                 return
 
@@ -215,13 +218,10 @@ class TrainingLoop:
         state, trainer, hooks, index = self.state, self.trainer, self.hooks, self.state.batch_idx
         batch = self.transfer(batch, 0)
         self.scope.enter_batch(batch)
-        if not trainer.forward_inputs:
-            self._keep_inputs(batch)
-        if hooks.on_train_batch_start(batch, index) == -1:
+        due = last or (index + 1) % trainer.accumulate_grad_batches == 0
+        if self._take(batch, index, due) == -1:
             self.scope.leave_batch()
             return -1
-        due = last or (index + 1) % trainer.accumulate_grad_batches == 0
-        self._optimize(batch, index, due)
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=False)
             if last:
@@ -242,6 +242,18 @@ class TrainingLoop:
             optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
         if due and (self.has_boundaries or self.stop_signal.received):
             trainer.boundary(epoch_ended=False)
+        return None
+
+    def _take(self, batch: Any, index: int, due: bool) -> int | None:
+        """The step on a batch, unless ``on_train_batch_start`` says with -1 that the epoch is to end."""
+        if batch is None:
+            self.trainer.warn("the training loader gave None: that batch is passed over")
+            return None
+        if not self.trainer.forward_inputs:
+            self._keep_inputs(batch)
+        if self.hooks.on_train_batch_start(batch, index) == -1:
+            return -1
+        self._optimize(batch, index, due)
         return None
 
     def _keep_inputs(self, batch: Any) -> None:

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
 
-from parity.models import Data, Stream, Trained, Whole, loader, samples
+from parity.models import Data, Stream, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, different, program
 
 
@@ -146,3 +146,10 @@ def a_data_module_with_hyperparameters(seen: Seen) -> None:
 @program
 def no_training_loader(seen: Seen) -> None:
     seen.trainer().fit(seen.watched(Trained()))
+
+
+@program
+def a_loader_gives_none_now_and_then(seen: Seen) -> None:
+    given = batches(8)
+    given.batches[1] = None
+    seen.trainer(accumulate_grad_batches=2).fit(seen.watched(Trained()), given)
