@@ -78,35 +78,12 @@ class ThroughputMonitor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._evaluated(trainer, pl_module, batch, batch_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated(trainer, pl_module, batch, batch_idx)
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated(trainer, pl_module, batch, batch_idx)
-
-    def _evaluated(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         every = trainer.settings.log_every_n_steps
-        self._note(module, batch)
+        self._note(pl_module, batch)
         if every and (batch_idx + 1) % every == 0 and not trainer.sanity_checking:
             self._log(trainer, batch_idx)
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def _note(self, module: LightningModule, batch: Any) -> None:
         counts = {"batches": 1.0, **{name: float(measure(batch)) for name, measure in self._measures.items()}}
