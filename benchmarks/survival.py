@@ -81,7 +81,7 @@ def survives(number: int, whole: bytes, seconds: float, kind: signal.Signals) ->
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--times", type=int, default=10)
     times = parser.parse_args().times
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,55 @@ def test_a_file_that_could_run_code_is_not_read(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"path": Path("x")}}, tmp_path / "model.ckpt")
     with pytest.raises(CheckpointCorrupt, match="could run code"):
         Regression.load_from_checkpoint(tmp_path / "model.ckpt")
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.target,))
+
+
+def as_it_is(path: Path) -> None:
+    """Nothing beside what the file holds is wrong with it."""
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def spoil_the_start(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [as_it_is, cut, spoil_the_start])
+def test_a_file_that_would_run_code_runs_none_whatever_else_is_wrong_with_it(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    torch.save({"state_dict": {}, "callbacks": {"x": Malicious(tmp_path / "ran")}}, tmp_path / "model.ckpt")
+    spoil(tmp_path / "model.ckpt")
+    for use in (
+        lambda: Regression.load_from_checkpoint(tmp_path / "model.ckpt"),
+        lambda: L.Trainer(max_epochs=1, **QUIET).fit(Regression(), loader(), ckpt_path=tmp_path / "model.ckpt"),
+    ):
+        with pytest.raises(CheckpointCorrupt) as refused:
+            use()
+        assert "\n" not in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_directory_whose_digests_are_right_runs_no_code_either(tmp_path: Path) -> None:
+    facts = {"step": 3, "epoch": 0, "module": "engine.programs:Regression", "torch_version": torch.__version__}
+    stored = store.write(tmp_path, {store.WEIGHTS: {}, store.STATE: {"x": Malicious(tmp_path / "ran")}}, facts)
+    store.verify(stored)
+    with pytest.raises(CheckpointCorrupt, match="could run code"):
+        Regression.load_from_checkpoint(stored.path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_missing_argument_is_asked_for_by_name(tmp_path: Path) -> None:

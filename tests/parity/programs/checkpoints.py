@@ -68,6 +68,53 @@ def every_few_steps_a_checkpoint(seen: Seen) -> None:
 
 
 @program
+def ties_and_nan_among_the_best(seen: Seen) -> None:
+    kept(seen, [2.0, float("nan"), 2.0, 1.0, 2.0], monitor="scripted", save_top_k=2)
+
+
+@program
+def the_last_is_a_link(seen: Seen) -> None:
+    kept(seen, [3.0, 1.0], save_last="link", monitor="scripted")
+    seen.values["link"] = (seen.folder / "kept" / "last.ckpt").resolve().name
+
+
+@program
+def files_of_an_earlier_run_are_left_alone(seen: Seen) -> None:
+    for _ in range(2):
+        kept(seen, [2.0], filename="same")
+
+
+@program
+def files_of_an_earlier_run_are_replaced(seen: Seen) -> None:
+    for _ in range(2):
+        kept(seen, [2.0], filename="same", enable_version_counter=False)
+
+
+@program
+def every_few_steps_by_a_metric(seen: Seen) -> None:
+    callback = ModelCheckpoint(dirpath=seen.folder / "kept", every_n_train_steps=2, monitor="loss", save_top_k=2)
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Trained()), loader())
+    seen.values["files"] = files(seen)
+    seen.values["worst"] = (Path(callback.kth_best_model_path).name, callback.kth_value)
+
+
+@program
+def a_checkpoint_of_a_run_that_breaks(seen: Seen) -> None:
+    class Breaking(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.global_step == 6:
+                raise ValueError("broken")
+            return super().training_step(batch, batch_idx)
+
+    callback = ModelCheckpoint(dirpath=seen.folder / "kept", save_on_exception=True, every_n_epochs=10)
+    try:
+        seen.trainer(callbacks=[callback]).fit(seen.watched(Breaking()), loader())
+    except ValueError:
+        seen.values["broken"] = True
+    seen.values["files"] = files(seen)
+
+
+@program
 def every_second_epoch_a_checkpoint(seen: Seen) -> None:
     kept(seen, [3.0, 2.0, 4.0, 1.0], every_n_epochs=2, save_top_k=-1)
 
