@@ -280,6 +280,8 @@ def test_hyperparameters_can_be_kept_from_loggers() -> None:
 
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
+    # A test before this one may have left its process group, which knows the rank better than the launcher.
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
     loggers: list[Logger] = [CSVLogger(tmp_path, flush_logs_every_n_steps=1), JSONLinesLogger(tmp_path)]
     loggers += [TensorBoardLogger(tmp_path), MLFlowLogger(save_dir=str(tmp_path))]
     for logger in loggers:
