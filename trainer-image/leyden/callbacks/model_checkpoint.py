@@ -103,19 +103,21 @@ class ModelCheckpoint(BestModels):
         return f"ModelCheckpoint{shown}"
 
     def state_dict(self) -> dict[str, Any]:
-        directory = str(self.dirpath) if self.dirpath is not None else None
         return {
             "monitor": self.monitor,
-            "dirpath": directory,
+            "dirpath": self._directory_name(),
             "last_model_path": self.last_model_path,
             **self.books(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Files in another directory are not this callback's to keep or remove; only the best one's path is taken."""
-        if state_dict["dirpath"] == (str(self.dirpath) if self.dirpath is not None else None):
+        if state_dict["dirpath"] == self._directory_name():
             self._restore(state_dict)
         self.best_model_path = state_dict["best_model_path"]
+
+    def _directory_name(self) -> str | None:
+        return str(self.dirpath) if self.dirpath is not None else None
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.last_model_path = state["last_model_path"]

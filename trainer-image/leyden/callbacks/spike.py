@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leyden.callbacks.base import Callback
+from leyden.callbacks.best_models import MODES
 from leyden.errors import LeydenError, bad_value, one_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
-
-MODES = ("min", "max")
 
 
 class TrainingSpikeException(LeydenError):
