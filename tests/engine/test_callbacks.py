@@ -147,9 +147,12 @@ def test_throughput_is_logged_for_this_process_and_for_all() -> None:
 
 def test_device_stats_of_a_cpu() -> None:
     kept = Kept()
-    trained(DeviceStatsMonitor(), logger=kept, max_epochs=1)
+    module = Regression(dropout=0.0)
+    module.test_step = module.training_step
+    trained(DeviceStatsMonitor(), module=module, logger=kept, max_epochs=1).test(module, loader(8), verbose=False)
     names = {name for _, row in kept.rows for name in row}
-    assert {f"DeviceStatsMonitor.on_train_batch_{moment}/cpu_percent" for moment in ("start", "end")} <= names
+    for stage in ("train", "test"):
+        assert {f"DeviceStatsMonitor.on_{stage}_batch_{moment}/cpu_percent" for moment in ("start", "end")} <= names
 
 
 class Backboned(Regression):

@@ -34,18 +34,18 @@ class DeviceStatsMonitor(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.logs_are_due:
-            self._log(trainer, "on_train_batch_start", trainer.run_state.batches_stepped)
+            self._log(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.logs_were_due:
-            self._log(trainer, "on_train_batch_end", trainer.run_state.batches_stepped)
+            self._log(trainer)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._log_evaluation(trainer, "on_validation_batch_start", batch_idx)
+        self._log_evaluation(trainer, batch_idx)
 
     def on_validation_batch_end(
         self,
@@ -56,37 +56,26 @@ class DeviceStatsMonitor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._log_evaluation(trainer, "on_validation_batch_end", batch_idx)
+        self._log_evaluation(trainer, batch_idx)
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._log_evaluation(trainer, "on_test_batch_start", batch_idx)
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._log_evaluation(trainer, "on_test_batch_end", batch_idx)
-
-    def _log_evaluation(self, trainer: Trainer, moment: str, batch_idx: int) -> None:
+    def _log_evaluation(self, trainer: Trainer, batch_idx: int) -> None:
         every = trainer.settings.log_every_n_steps
         if every and batch_idx % every == 0 and not trainer.sanity_checking:
-            self._log(trainer, moment, trainer.run_state.batches_stepped)
+            self._log(trainer)
 
-    def _log(self, trainer: Trainer, moment: str, step: int) -> None:
+    def _log(self, trainer: Trainer) -> None:
+        """Under the name of the hook that is running."""
         device = trainer.strategy.device
         values: dict[str, float] = {}
         if device.type == "cuda":
             values.update({name: float(value) for name, value in torch.cuda.memory_stats(device).items()})
         if self.cpu_stats:
             values.update(_cpu_stats())
-        prefix = f"{type(self).__qualname__}.{moment}"
+        prefix = f"{type(self).__qualname__}.{trainer.scope.hook}"
+        step = trainer.run_state.batches_stepped
         trainer.log_everywhere({f"{prefix}/{name}": value for name, value in values.items()}, step)
 
 
