@@ -21,9 +21,11 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 
 SCRIPT = """
+import atexit
 import os
 import sys
 import time
+from pathlib import Path
 import leyden as L
 from engine.programs import QUIET, Regression, loader, weights
 
@@ -39,6 +41,10 @@ class Module(Regression):
 def say(text):
     os.write(1, f"{text}\\n".encode())  # in one piece, for both processes write to the same pipe
 
+def say_threads():
+    names = {(thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()}
+    say(f"gloo's threads at the end: {sorted(name for name in names if 'gloo' in name)}")
+
 def act(what, rank):
     if what == "stuck" and rank == 1:
         raise ValueError("rank 1 has a problem")
@@ -46,6 +52,7 @@ def act(what, rank):
         say(f"at work: {os.getpid()}")
         time.sleep(600)
 
+atexit.register(say_threads)  # first, so that it is called last
 trainer = L.Trainer(max_epochs=2, devices=2, **QUIET)
 module = Module()
 trainer.fit(module, loader(16, 2))
@@ -115,6 +122,8 @@ def test_two_processes_train_and_test_as_one(tmp_path: Path, command: tuple[str,
     # Without a seed each began with other weights: rank 0's are everybody's.
     assert ranks[0][2] == ranks[1][2] and "of 2" in ranks[0][2] and "[{'mean': 3.0}]" in ranks[0][2]
     assert said.count("alone 1 [{'mean': 3.0}]") == 2, said
+    # One of them that lets go of a tensor while the interpreter ends would abort the process.
+    assert said.count("gloo's threads at the end: []") == 2, said
 
 
 def test_a_rank_that_fails_ends_one_that_waits(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Agreement:
     """
 
     def __init__(self, strategy: Strategy):
-        self._group = strategy.control
+        self._strategy = strategy
         self._alone = strategy.world_size == 1
         self._pending: tuple[torch.Tensor, Any] | None = None
 
@@ -49,7 +49,7 @@ class Agreement:
             return flags
         agreed = self._take(len(flags))
         tensor = torch.tensor(flags, dtype=torch.uint8)
-        work = dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        work = dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._strategy.control, async_op=True)
         self._pending = (tensor, work)
         return agreed
 

@@ -38,8 +38,11 @@ class Strategy:
         self.world = World()
         self.siblings: Siblings | None = None
         """The other ranks of this node, where this process is to start them."""
-        self.control: dist.ProcessGroup | None = None
+
+    @property
+    def control(self) -> dist.ProcessGroup | None:
         """A gloo group for small messages on the CPU, also where tensors travel by NCCL."""
+        return None
 
     @property
     def global_rank(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch._C._distributed_c10d import HashStore
 
 from leyden import rng
 from leyden.errors import bad_value, one_of
-from leyden.launch import failing
 from leyden.logs import Contribution, merge
+from leyden.strategies import groups
 from leyden.strategies.base import Strategy
 
 TIMEOUT = timedelta(minutes=30)
@@ -42,6 +40,10 @@ class DistributedStrategy(Strategy):
         self._sync_batchnorm = False
 
     @property
+    def control(self) -> dist.ProcessGroup | None:
+        return groups.control()
+
+    @property
     def process_group_backend(self) -> str:
         """gloo on CPUs, NCCL on CUDA devices, or what the user chose."""
         return self._backend or ("nccl" if self.device.type == "cuda" else "gloo")
@@ -50,20 +52,8 @@ class DistributedStrategy(Strategy):
         if self.siblings is not None:
             siblings, self.siblings = self.siblings, None
             siblings.launch()
-        if not dist.is_initialized():
-            device = self.device if self.device.type == "cuda" else None
-            # A process that is alone needs no address to meet others at.
-            alone: dict[str, Any] = {}
-            if self.world_size == 1:
-                alone = {"store": HashStore(), "rank": 0, "world_size": 1}
-            dist.init_process_group(self.process_group_backend, timeout=self._timeout, device_id=device, **alone)
-            # Not at the end of each run: the next run of this process (a test after a fit) needs it again, and a rank
-            # that opens it while another still closes it would meet a broken connection.
-            atexit.register(_leave_group)
-        if self.control is None:
-            group = dist.new_group(backend="gloo", timeout=self._timeout)
-            assert isinstance(group, dist.ProcessGroup), "every rank is in it"
-            self.control = group
+        device = self.device if self.device.type == "cuda" else None
+        groups.join(self.process_group_backend, self._timeout, device, self.world_size)
         rng.seed_again()  # ranks that came here by different ways go on alike
 
     def synchronize_batchnorm(self, wanted: bool) -> None:
@@ -101,9 +91,3 @@ class DistributedStrategy(Strategy):
         everyone = [torch.empty_like(tensor) for _ in range(self.world_size)]
         dist.all_gather(everyone, tensor.contiguous())
         return torch.stack(everyone)
-
-
-def _leave_group() -> None:
-    # A rank that fails may leave calls of the others unanswered; to say goodbye it would wait for them.
-    if dist.is_initialized() and not failing():
-        dist.destroy_process_group()
