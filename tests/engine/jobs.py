@@ -8,13 +8,16 @@ import resource
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
 
 import leyden as L
 from engine.programs import QUIET, Adversaries, Regression, loader, weights
+from leyden import elastic
 from leyden.callbacks import CheckpointDirectory
 from leyden.errors import CheckpointStorage
 from leyden.metrics import Accuracy, Mean
@@ -129,6 +132,22 @@ class AskToStop(L.Callback):
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         if trainer.global_step == self.at_step:
             (self.directory / "stop").touch()
+
+
+def agree(step_seconds: float, steps: int, asked: int) -> list[int]:
+    """Steps on which this rank acted, by a clock of its own. Rank 1 has a reason to from a step on, until it acts."""
+    strategy = L.Trainer(**QUIET).strategy
+    strategy.connect()
+    now, acted = 0.0, []
+    with mock.patch.object(elastic, "time", SimpleNamespace(monotonic=lambda: now)):
+        agreement = elastic.Agreement(strategy)
+        for step in range(steps):
+            now += step_seconds
+            reason = strategy.global_rank == 1 and step >= asked and not acted
+            if any(agreement.exchange(False, reason)):
+                acted.append(step)
+        agreement.close()
+    return acted
 
 
 def train_until_asked(directory: str, rank_directories: list[str], asked_rank: int, at_step: int) -> None:

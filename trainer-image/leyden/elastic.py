@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from leyden_contract.wire import CheckpointEvent, Checkpoints, ProgressEvent
 
 PROGRESS_SECONDS = 1.0
+AGREE_SECONDS = 0.1
+MOST_STEPS = 10
+"""Between two agreements, for steps may become slower at any time."""
+
 STEP = struct.Struct("<q")
 
 
@@ -35,23 +39,36 @@ class Agreement:
     """Lets every rank act on the same step when any one of them has a reason to.
 
     Flags are combined by an asynchronous all-reduce over gloo, started at one step and read at the next, so that no
-    rank waits and no GPU is synchronised.
+    rank waits and no GPU is synchronised. Its threads still take processor time from the ranks, so where steps are
+    short it is started once in ``AGREE_SECONDS`` only. How many steps that are, the ranks learn by the same message.
     """
 
     def __init__(self, strategy: Strategy):
         self._strategy = strategy
         self._alone = strategy.world_size == 1
         self._pending: tuple[torch.Tensor, Any] | None = None
+        self._steps = self._next = 0
+        self._started = -math.inf
 
     def exchange(self, *flags: bool) -> tuple[bool, ...]:
-        """Give this rank's flags; get those that any rank gave at the step before (alone: at this step)."""
+        """Give this rank's flags at a step; get those that any rank gave when they were last combined, once (alone:
+        at this step)."""
         if self._alone:
             return flags
         agreed = self._take(len(flags))
-        tensor = torch.tensor(flags, dtype=torch.uint8)
+        # These flags may be given for the reason that was just agreed on, and would make all act on it twice.
+        if self._steps >= self._next and not any(agreed):
+            self._start(flags)
+        self._steps += 1
+        return agreed
+
+    def _start(self, flags: tuple[bool, ...]) -> None:
+        now = time.monotonic()
+        step_seconds = max((now - self._started) / max(self._steps, 1), AGREE_SECONDS / MOST_STEPS)
+        tensor = torch.tensor((*flags, step_seconds))
+        self._steps, self._started = 0, now
         work = dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._strategy.control, async_op=True)
         self._pending = (tensor, work)
-        return agreed
 
     def _take(self, count: int) -> tuple[bool, ...]:
         if self._pending is None:
@@ -59,7 +76,9 @@ class Agreement:
         tensor, work = self._pending
         work.wait()
         self._pending = None
-        return tuple(bool(flag) for flag in tensor)
+        *flags, step_seconds = tensor.tolist()
+        self._next = round(AGREE_SECONDS / step_seconds)
+        return tuple(bool(flag) for flag in flags)
 
     def close(self) -> None:
         """Wait for what is under way, so that no rank leaves a collective call unanswered."""

@@ -46,8 +46,9 @@ class _Averaged(DistributedDataParallel):
 class DDPStrategy(DistributedStrategy):
     """One process per device, each with the whole module: gloo on CPUs, NCCL on CUDA devices.
 
-    ``options`` go to ``DistributedDataParallel``, as ``find_unused_parameters``, ``static_graph`` or
-    ``gradient_as_bucket_view``.
+    ``options`` go to ``DistributedDataParallel``, as ``find_unused_parameters`` or ``static_graph``. Gradients are
+    views of the buckets that travel, which spares a copy of them in memory and in time; the next ``backward`` writes
+    over them. ``gradient_as_bucket_view=False`` gives each parameter tensors of its own, as torch does by default.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class DDPStrategy(DistributedStrategy):
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self._wrapped = _Averaged(_TrainingStep(module), **{"device_ids": ids, **self._options})
+        options = {"device_ids": ids, "gradient_as_bucket_view": True, **self._options}
+        self._wrapped = _Averaged(_TrainingStep(module), **options)
         self._manual = not module.automatic_optimization
         if self._manual:
             # Otherwise DDP would expect exactly one backward for each forward.
