@@ -137,8 +137,14 @@ class Trial:
                 raise RuntimeError(f"a run left alone ended with {codes}: {(Path(name) / 'log').read_text()}")
             return cls(ranks, run.weights(), time.monotonic() - began)
 
-    def problems(self, number: int, blow: Blow) -> Iterator[str]:
+    def problems(self, number: int, blow: Blow) -> list[str]:
         """What is wrong after one round, if anything."""
+        try:
+            return list(self._problems(number, blow))
+        except TimeoutError as error:
+            return [str(error)]
+
+    def _problems(self, number: int, blow: Blow) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as name:
             run = Run(Path(name), self.ranks)
             time.sleep(random.Random(number).uniform(0.1, 0.95) * self.seconds)  # the moment is what is tried
@@ -177,7 +183,7 @@ def main() -> int:
     for ranks in given.ranks:
         trial = Trial.measure(ranks)
         for blow in BLOWS[ranks]:
-            rounds = [list(trial.problems(number, blow)) for number in range(given.times)]
+            rounds = [trial.problems(number, blow) for number in range(given.times)]
             wrong = [f"round {number}: {'; '.join(found)}" for number, found in enumerate(rounds) if found]
             score = f"{given.times - len(wrong)} of {given.times} ended bit-equal"
             print(f"ranks: {ranks}, {blow.name}: {score}", *wrong[:5], sep="\n  ", flush=True)

@@ -15,22 +15,23 @@ PLAIN = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.d
 
 def of_module(module: nn.Module) -> dict[str, Any]:
     """The module's constructor arguments, as far as they can be stored."""
-    return storable(constructor_arguments(module), allowed=safe_classes(type(module)))
+    return storable(constructor_arguments(module), owner=type(module))
 
 
-def storable(values: dict[str, Any], allowed: list[Any] | None = None) -> dict[str, Any]:
-    """The entries whose values ``torch.load(weights_only=True)`` reads again; the others are left out."""
-    classes = {entry for entry in allowed or [] if isinstance(entry, type)}
-    return {name: _plain(value) for name, value in values.items() if _is_storable(value, classes)}
+def storable(values: dict[str, Any], owner: type | None = None) -> dict[str, Any]:
+    """The entries whose values can be read again; the others are left out. Those of ``owner``'s constructor may be
+    modules."""
+    return {name: _plain(value) for name, value in values.items() if _is_storable(value, owner)}
 
 
-def _is_storable(value: Any, classes: set[type]) -> bool:
+def _is_storable(value: Any, owner: type | None) -> bool:
     if isinstance(value, nn.Module):
+        classes = safe_classes(owner) if owner is not None else []
         return all(type(part) in classes for part in value.modules())
     if isinstance(value, dict):
-        return all(isinstance(key, PLAIN) and _is_storable(item, classes) for key, item in value.items())
+        return all(isinstance(key, PLAIN) and _is_storable(item, owner) for key, item in value.items())
     if isinstance(value, (list, tuple, set)):
-        return all(_is_storable(item, classes) for item in value)
+        return all(_is_storable(item, owner) for item in value)
     return isinstance(value, Tensor) or type(value) in PLAIN
 
 

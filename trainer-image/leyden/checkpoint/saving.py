@@ -30,6 +30,8 @@ class Saving:
         self.problem: LeydenError | None = None
         """Why the last save failed, on all ranks."""
         self._staging = Staging()
+        self._writer: ThreadPoolExecutor | None = None
+        """One thread, kept until the run ends: to start one is to wait until it runs."""
         self._under_way: Future[None] | None = None
         self._handed_over = False
         self._warned = False
@@ -40,9 +42,8 @@ class Saving:
         self._handed_over, self.problem = True, None
         if trainer.is_global_zero:
             staged = self._staging.copy(contents) if self.asynchronous else contents
-            pool = ThreadPoolExecutor(1, "checkpoint")
-            self._under_way = pool.submit(write, staged)
-            pool.shutdown(wait=False)
+            self._writer = self._writer or ThreadPoolExecutor(1, "checkpoint")
+            self._under_way = self._writer.submit(write, staged)
         if not self.asynchronous:
             self.settle(trainer)
 
@@ -64,7 +65,7 @@ class Saving:
     def finish(self, trainer: Trainer) -> None:
         """At the end of a run: wait, and raise where the last save failed. A collective call."""
         self.settle(trainer)
-        self._staging = Staging()
+        self._let_go()
         if self.problem is not None:
             raise self.problem
 
@@ -73,6 +74,14 @@ class Saving:
         self._handed_over = False
         if (problem := self._outcome()) is not None:
             trainer.warn(str(problem))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of the buffers and the thread, which is idle by now."""
+        self._staging = Staging()
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
 
     def _outcome(self) -> LeydenError | None:
         under_way, self._under_way = self._under_way, None
