@@ -114,6 +114,15 @@ CASES = {
         lambda: fit(Returning("x")),
         "training_step() result='x' is not allowed: it must be a loss tensor, a dict with 'loss', or None",
     ),
+    "loss-of-each-sample": (
+        lambda: fit(Returning(torch.ones(4, requires_grad=True))),
+        "the loss is a tensor of shape (4,), and must be of one element: take its mean or sum",
+    ),
+    "loss-without-gradients": (
+        lambda: fit(Returning(torch.tensor(1.0))),
+        "no gradient can come from the loss, because it depends on no parameter that requires one: are all of them "
+        "frozen, or was it computed under no_grad() or after detach()?",
+    ),
     "optimizer": (
         lambda: fit(Answering(lambda module: ([3], []))),
         "configure_optimizers() optimizer=3 is not allowed: it must be a torch.optim.Optimizer",

@@ -15,7 +15,7 @@ import leyden as L
 from engine import jobs
 from engine.programs import QUIET, Regression, loader, same, weights
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
-from leyden.checkpoint import store
+from leyden.checkpoint import files, store
 from leyden.checkpoint.places import place
 from leyden.checkpoint.staging import Staging
 from leyden.errors import CheckpointMismatch, CheckpointStorage, MisconfigurationError
@@ -97,6 +97,25 @@ def test_a_failed_save_is_one_warning_and_the_checkpoint_before_stays(
         trainer.fit(Regression(), loader())
     assert len([one for one in said if "no space left" in str(one.message)]) == 1
     assert [stored.step for stored in store.complete(tmp_path)] == [20, 5]
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_model_checkpoint_knows_no_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    real = files.write
+
+    def full(target: Path, contents: dict[str, Any]) -> None:
+        if contents["global_step"] == 15:
+            raise CheckpointStorage("no space left")
+        real(target, contents)
+
+    monkeypatch.setattr(files, "write", full)
+    saver = ModelCheckpoint(tmp_path, every_n_epochs=1, asynchronous=asynchronous)
+    with pytest.warns(UserWarning, match="training goes on"), pytest.raises(CheckpointStorage, match="no space left"):
+        L.Trainer(max_epochs=3, callbacks=[saver], **SAVING).fit(Regression(), loader())
+    assert saver.best_model_path == str(tmp_path / "epoch=1-step=10.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=10.ckpt"]
 
 
 class Stop(L.Callback):

@@ -155,7 +155,13 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         optimizer.zero_grad()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
+        try:
+            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
+        except RuntimeError as error:
+            from leyden.optim import explain_backward
+
+            explain_backward(loss, error)
+            raise
 
     def configure_gradient_clipping(
         self,

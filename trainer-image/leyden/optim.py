@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -130,6 +131,18 @@ def _monitored(trainer: Trainer, config: LRSchedulerConfig) -> Any:
         known = ", ".join(sorted(metrics)) or "none"
         raise MisconfigurationError(f"ReduceLROnPlateau monitors {config.monitor!r}, but the metrics are: {known}")
     return None
+
+
+def explain_backward(loss: Tensor, error: RuntimeError) -> None:
+    """Raise ``MisconfigurationError`` in place of torch's error where it is the loss that no gradient can come from."""
+    if "does not require grad" in str(error):
+        raise MisconfigurationError(
+            "no gradient can come from the loss, because it depends on no parameter that requires one: are all of them "
+            "frozen, or was it computed under no_grad() or after detach()?"
+        ) from error
+    if "only for scalar outputs" in str(error):
+        given = f"a tensor of shape {tuple(loss.shape)}"
+        raise MisconfigurationError(f"the loss is {given}, and must be of one element: take its mean or sum") from error
 
 
 def clip(optimizer: Any, value: float | None, algorithm: str) -> None:

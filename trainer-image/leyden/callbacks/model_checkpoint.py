@@ -197,6 +197,7 @@ class ModelCheckpoint(BestModels):
 
         Whether there is such a file: only with ``save_last`` or ``save_on_exception``, as others keep what is best.
         """
+        self._settle(trainer)
         wanted = bool(self.save_last or self.save_on_exception) and not self.save_weights_only
         if wanted and trainer.global_step != self._last_step_saved:
             if self.save_last:
@@ -261,9 +262,8 @@ class ModelCheckpoint(BestModels):
         self._announce(trainer)
 
     def _finish(self, trainer: Trainer) -> None:
+        self._settle(trainer)
         self._saving.finish(trainer)
-        self._before = None
-        self._announce(trainer)
 
     def _announce(self, trainer: Trainer) -> None:
         """Tell loggers of a file once it is there, since they may take it as an artifact."""
@@ -274,8 +274,7 @@ class ModelCheckpoint(BestModels):
     def _write(
         self, trainer: Trainer, path: str, dropped: str | None = None, before: Any = None, link: str = ""
     ) -> None:
-        """One file; the one that it takes the place of goes when it is durable."""
-        self._settle(trainer)
+        """One file; the one that it takes the place of goes when it is durable. What was written before is settled."""
         self._before, self._last_step_saved, self._last_path_saved = before, trainer.global_step, path
         self._unannounced = True
         target = place(path)
