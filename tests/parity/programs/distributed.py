@@ -116,3 +116,27 @@ def ranks_gather_and_agree(seen: Seen) -> None:
     trainer.fit(seen.watched(Model()), shuffled(16))
     seen.values["ranks"] = [trainer.global_rank, trainer.local_rank, trainer.node_rank, trainer.world_size]
     seen.values["places"] = [trainer.num_devices, trainer.num_nodes, trainer.is_global_zero]
+
+
+@distributed
+def metric_objects_are_computed_over_all_ranks(seen: Seen) -> None:
+    import torchmetrics
+
+    class Model(Whole):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = [torchmetrics.MeanSquaredError(), torchmetrics.MeanAbsoluteError()]
+            self.errors = torchmetrics.MetricCollection(parts, prefix="val_")
+            self.largest = torchmetrics.MaxMetric()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.largest(loss.detach())
+            self.log("largest", self.largest, on_step=True, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.errors.update(self(batch[0]), batch[1])
+            self.log_dict(self.errors)
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16), loader(8))
