@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 import leyden as L
 from engine.programs import QUIET, Adversaries, Regression, loader, weights
@@ -21,7 +22,7 @@ from leyden import elastic
 from leyden.callbacks import CheckpointDirectory
 from leyden.errors import CheckpointStorage
 from leyden.metrics import Accuracy, Mean
-from leyden.strategies import FSDPStrategy
+from leyden.strategies import DDPStrategy, FSDPStrategy
 
 
 class Killed(Exception):
@@ -75,6 +76,22 @@ def train_plainly(count: int, batch_size: int, **options: Any) -> dict[str, torc
     module = Regression(dropout=0.0)
     L.Trainer(max_epochs=3, **QUIET, **options).fit(module, loader(count, batch_size, shuffle=False))
     return weights(module)
+
+
+def train_with_hook(compressed: bool) -> tuple[dict[str, torch.Tensor], list[bool]]:
+    """Weights, and for each bucket that was sent whether the hook had what it was promised."""
+    sent: list[bool] = []
+
+    def send(state: str, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        sent.append(state == "mine")
+        return default_hooks.allreduce_hook(None, bucket)
+
+    strategy = DDPStrategy(
+        ddp_comm_state="mine",
+        ddp_comm_hook=lambda state, bucket: send(state, bucket),  # torch takes no annotations that are text
+        ddp_comm_wrapper=default_hooks.fp16_compress_wrapper if compressed else None,
+    )
+    return train_plainly(24, 4, strategy=strategy), sent
 
 
 def train_manually(count: int, batch_size: int) -> dict[str, torch.Tensor]:

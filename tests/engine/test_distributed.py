@@ -31,6 +31,16 @@ def _plainly(accumulate: int) -> dict[str, torch.Tensor]:
     return jobs.train_plainly(24, 4, accumulate_grad_batches=accumulate)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_gradients_are_sent_as_a_hook_of_the_users_says(compressed: bool) -> None:
+    plain, _ = values(run_ranks(2, _plainly, 1))
+    (hooked, sent), _ = values(run_ranks(2, jobs.train_with_hook, compressed))
+    assert sent and all(sent)
+    assert same(hooked, plain) is not compressed
+    for name, value in plain.items():
+        torch.testing.assert_close(hooked[name], value, rtol=0.01, atol=0.001)
+
+
 def test_a_test_after_a_fit_with_weights_that_differed() -> None:
     one, two = values(run_ranks(2, jobs.fit_then_test, 7, 2, True))
     assert same(one["first"], two["first"]) and same(one["last"], two["last"])

@@ -101,6 +101,7 @@ class EvaluationLoop:
         with _evaluating(self.module, trainer, self.stage):
             self.on_start()
             self.on_epoch_start()
+            trainer.strategy.share_buffers(self.module)
             self._outputs = [[] for _ in sources]
             self.epoch_batch_indices = [[] for _ in sources]
             for index, source in enumerate(sources):

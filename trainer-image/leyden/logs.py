@@ -222,7 +222,7 @@ class Logs:
             self._record_object(entry, value)
             return
         if entry.on_step:
-            entry.value = self.strategy.reduce(value, entry.reduce) if entry.sync else value
+            entry.value = self.strategy.reduce_number(value, entry.reduce) if entry.sync else value
         if entry.on_epoch:
             weight = 1 if entry.reduce != "mean" else batch_size or (scope.size() if scope.batch is not None else 1)
             entry.add(value.detach() if entry.keep_graph and isinstance(value, Tensor) else value, weight)

@@ -304,11 +304,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """The tensors of all ranks, stacked in a new first dimension. ``data`` may be a list or dict of tensors."""
-        if group is not None:
-            raise MisconfigurationError(
-                "all_gather() is over all ranks: for a group, call torch.distributed.all_gather()"
-            )
-        return self.trainer.strategy.all_gather(data, sync_grads=sync_grads)
+        return self.trainer.strategy.all_gather(data, group, sync_grads)
 
     # Weights.
 

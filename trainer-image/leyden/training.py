@@ -331,7 +331,7 @@ class TrainingLoop:
             return True
         if isinstance(interval, timedelta):
             over = time.monotonic() - self._validated_at >= interval.total_seconds()
-            return bool(self.trainer.strategy.broadcast_object(over))
+            return bool(self.trainer.strategy.broadcast(over))
         if isinstance(interval, int):
             return (state.batches if every is None else state.batch_idx) % interval == 0
         if self.batches < 0:

@@ -7,8 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
 
-from parity.models import Trained, Whole, loader
+from parity.models import Stream, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, distributed
 
 
@@ -140,3 +141,245 @@ def metric_objects_are_computed_over_all_ranks(seen: Seen) -> None:
             self.log_dict(self.errors)
 
     seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16), loader(8))
+
+
+class ByHand(Trained):
+    """Manual optimization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+
+@distributed
+def ddp_with_two_backwards_in_a_step(seen: Seen) -> None:
+    class Model(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            self.manual_backward(0.1 * self.loss(batch))
+            optimizer.step()
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_accumulates_by_hand(seen: Seen) -> None:
+    class Model(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer: Any = self.optimizers()
+            self.manual_backward(self.loss(batch) / 2)
+            if (batch_idx + 1) % 2 == 0:
+                self.clip_gradients(optimizer, 0.05, "norm")
+                optimizer.step()
+                optimizer.zero_grad()
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(20))
+
+
+@distributed
+def ddp_with_a_graph_that_is_kept(seen: Seen) -> None:
+    class Model(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            loss = self.loss(batch)
+            self.manual_backward(loss, retain_graph=True)
+            self.manual_backward(loss.square())
+            optimizer.step()
+            self.log("loss", loss, sync_dist=True)
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_with_a_batch_left_out_by_hand(seen: Seen) -> None:
+    class Model(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 1:
+                return
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_with_two_players(seen: Seen) -> None:
+    class Model(ByHand):
+        def __init__(self) -> None:
+            super().__init__()
+            self.critic = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            first, second = self.optimizers()
+            self.toggle_optimizer(first)
+            loss = self.critic(self(batch[0])).mean()
+            first.zero_grad()
+            self.manual_backward(loss)
+            first.step()
+            self.untoggle_optimizer(first)
+            self.toggle_optimizer(second)
+            loss = self.critic(batch[1]).mean() - self.critic(self(batch[0]).detach()).mean()
+            second.zero_grad()
+            self.manual_backward(loss)
+            second.step()
+            self.untoggle_optimizer(second)
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(part.parameters(), lr=0.05) for part in (self.network, self.critic)]
+
+    options = {**DDP, "strategy": "ddp_find_unused_parameters_true"}
+    seen.trainer(**options).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_with_batch_norm_and_buffers(seen: Seen) -> None:
+    class Model(Synchronized):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network.insert(1, nn.BatchNorm1d(3))
+            self.register_buffer("steps", torch.zeros(1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.steps += 1 + self.global_rank
+            return super().training_step(batch, batch_idx)
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16), loader(8))
+
+
+@distributed
+def ddp_with_lbfgs(seen: Seen) -> None:
+    class Model(Trained):
+        dropout = 0.0
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.LBFGS(self.parameters(), lr=0.05, max_iter=3)
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_with_a_part_frozen_at_first(seen: Seen) -> None:
+    class Model(Trained):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network[0].requires_grad_(False)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.1)
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_stops_early_and_keeps_the_best(seen: Seen) -> None:
+    class Model(Synchronized):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("rising", float(self.current_epoch) + self.global_rank, sync_dist=True)
+
+    stopping = pl.callbacks.EarlyStopping("rising", patience=1)
+    saver = pl.callbacks.ModelCheckpoint(seen.folder / "best", monitor="rising", save_top_k=1)
+    trainer = seen.trainer(**DDP, max_epochs=5, callbacks=[stopping, saver], enable_checkpointing=True)
+    trainer.fit(seen.watched(Model()), shuffled(16), loader(8))
+    seen.values["stopped"] = [trainer.current_epoch, stopping.stopped_epoch, float(saver.best_model_score)]
+
+
+@distributed
+def ddp_streams(seen: Seen) -> None:
+    model = seen.watched(Synchronized())
+    seen.trainer(**DDP, limit_train_batches=3).fit(model, DataLoader(Stream(12), 2), DataLoader(Stream(8), 2))
+
+
+@distributed
+def ddp_with_a_sampler_of_the_users(seen: Seen) -> None:
+    class Model(Trained):
+        def train_dataloader(self) -> Any:
+            data = samples(16)
+            sampler = DistributedSampler(data, shuffle=True, seed=3)
+            return DataLoader(data, 2, sampler=sampler)
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            seen.values.setdefault("batches", []).append(batch[0])
+
+    seen.trainer(**DDP, use_distributed_sampler=False).fit(seen.watched(Model()))
+
+
+@distributed
+def ddp_combines_loaders(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch["one"]) + self.loss(batch["two"])
+            self.log("loss", loss, sync_dist=True)
+            return loss
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), {"one": shuffled(16), "two": shuffled(12)})
+
+
+@distributed
+def ddp_logs_by_every_rule(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            value = float(self.global_rank + batch_idx)
+            for rule in ("mean", "sum", "max", "min"):
+                self.log(rule, value, reduce_fx=rule, sync_dist=True, on_step=True, on_epoch=True)
+            self.log("weighted", value, sync_dist=True, on_epoch=True, batch_size=1 + batch_idx)
+            self.log_dict({"a": loss, "b": value}, sync_dist=True, on_epoch=True, on_step=False)
+            return loss
+
+    seen.trainer(**DDP, log_every_n_steps=2).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_averages_weights(seen: Seen) -> None:
+    callbacks = [pl.callbacks.StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1)]
+    seen.trainer(**DDP, max_epochs=3, callbacks=callbacks).fit(seen.watched(Trained()), shuffled(16))
+
+
+@distributed
+def ddp_in_half_precision(seen: Seen) -> None:
+    seen.trainer(**DDP, precision="bf16-mixed").fit(seen.watched(Trained()), shuffled(16))
+
+
+@distributed
+def ddp_predicts(seen: Seen) -> None:
+    class Model(Whole):
+        def on_predict_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            seen.values.setdefault("predicted", []).append(batch[0])
+
+    model = seen.watched(Model())
+    seen.trainer(**DDP).fit(model, shuffled(16))
+    seen.values["predictions"] = seen.trainer(**DDP).predict(model, batches(8))
+
+
+@distributed
+def ranks_talk(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_start(self) -> None:
+            strategy = self.trainer.strategy
+            strategy.barrier("here")
+            seen.values["places"] = [strategy.local_rank, strategy.global_rank, strategy.world_size]
+            seen.values["from rank 0"] = strategy.broadcast({"rank": self.global_rank})
+            one = torch.tensor(float(self.global_rank))
+            seen.values["reduced"] = [float(strategy.reduce(one.clone(), reduce_op=op)) for op in ("mean", "sum")]
+            flags = [strategy.reduce_boolean_decision(self.global_rank == 0, all=every) for every in (True, False)]
+            seen.values["decided"] = flags
+
+    seen.trainer(**DDP).fit(seen.watched(Model()), shuffled(16))
+
+
+@distributed
+def ddp_resumes(seen: Seen) -> None:
+    class Model(Trained):
+        dropout = 0.0  # Lightning does not save the generators
+
+    trainer = seen.trainer(**DDP, max_epochs=1)
+    trainer.fit(seen.watched(Model()), shuffled(16))
+    path = trainer.strategy.broadcast(seen.folder / "one.ckpt")
+    trainer.save_checkpoint(path)
+    seen.trainer(**DDP, max_epochs=2).fit(seen.watched(Model()), shuffled(16), ckpt_path=path)
+    trainer.strategy.barrier()

@@ -111,7 +111,7 @@ class CheckpointDirectory(Callback):
     def find(self, trainer: Trainer) -> Place | None:
         """The checkpoint that this run starts from. Rank 0 decides for all."""
         answer: Any = self._find() if trainer.is_global_zero else None
-        found, self._skipped = trainer.strategy.broadcast_object(answer)
+        found, self._skipped = trainer.strategy.broadcast(answer)
         for reason in self._skipped:
             trainer.warn(f"checkpoint passed over: {reason}")
         return place(found) if found else None

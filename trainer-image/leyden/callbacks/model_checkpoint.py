@@ -150,7 +150,7 @@ class ModelCheckpoint(BestModels):
         steps, interval = self.every_n_train_steps, self.train_time_interval
         if interval is not None:
             over = time.monotonic() - self._last_time >= interval.total_seconds()
-            due = bool(trainer.strategy.broadcast_object(over))
+            due = bool(trainer.strategy.broadcast(over))
             self._last_time = time.monotonic() if due else self._last_time
         else:
             due = steps > 0 and trainer.run_state.batches_stepped % steps == 0
@@ -356,7 +356,7 @@ class ModelCheckpoint(BestModels):
         while self.enable_version_counter and trainer.is_global_zero and path not in own and place(path).exists():
             path = self.format_checkpoint_name(metrics, filename, ver=version)
             version += 1
-        return str(trainer.strategy.broadcast_object(path))
+        return str(trainer.strategy.broadcast(path))
 
 
 def _absolute(given: Place) -> Place:

@@ -72,7 +72,7 @@ class SpikeDetection(Callback):
             return  # training_step skipped the batch
         value = float(loss)
         spike = batch_idx >= self.warmup and self.is_spike(value)
-        if float(trainer.strategy.reduce(float(spike), "max")):
+        if float(trainer.strategy.reduce_number(float(spike), "max")):
             self._report(trainer, value, batch_idx)
         if math.isfinite(value):
             self._losses.append(value)

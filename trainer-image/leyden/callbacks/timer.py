@@ -93,7 +93,7 @@ class Timer(Callback):
             self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        if self.duration is None or not trainer.strategy.broadcast_object(self.time_elapsed() >= self.duration):
+        if self.duration is None or not trainer.strategy.broadcast(self.time_elapsed() >= self.duration):
             return
         trainer.should_stop = True
         if self.verbose:

@@ -26,7 +26,7 @@ def save_file(trainer: Trainer, place: Place, weights_only: bool) -> None:
             write(place, contents)
         except CheckpointStorage as error:
             problem = error
-    if (problem := trainer.strategy.broadcast_object(problem)) is not None:
+    if (problem := trainer.strategy.broadcast(problem)) is not None:
         raise problem
 
 

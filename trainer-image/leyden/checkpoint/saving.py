@@ -55,7 +55,7 @@ class Saving:
         if not self._handed_over:
             return
         self._handed_over = False
-        self.problem = trainer.strategy.broadcast_object(self._outcome() if trainer.is_global_zero else None)
+        self.problem = trainer.strategy.broadcast(self._outcome() if trainer.is_global_zero else None)
         if isinstance(self.problem, Superseded):
             raise self.problem
         if self.problem is not None and not self._warned:

@@ -64,7 +64,7 @@ def join(contents: Any, shards: list[dict[str, Tensor]]) -> Any:
 
 def write(strategy: Strategy, root: Place, run: str, step: int, shards: dict[str, Tensor]) -> Parts:
     """Begin a checkpoint and have every rank write its shards. A collective call; all ranks need to see ``root``."""
-    begun = strategy.broadcast_object(_begin(root, run, step) if strategy.is_global_zero else None)
+    begun = strategy.broadcast(_begin(root, run, step) if strategy.is_global_zero else None)
     if begun.draft is None:
         return Parts(problem=begun.problem)
     name = store.shard_name(strategy.global_rank, strategy.world_size)

@@ -50,7 +50,7 @@ class SaveConfigCallback(Callback):
         problem = None
         if trainer.is_global_zero and self.save_to_log_dir:
             problem = self._write(place(trainer.log_dir or trainer.default_root_dir) / self.config_filename)
-        if (problem := trainer.strategy.broadcast_object(problem)) is not None:
+        if (problem := trainer.strategy.broadcast(problem)) is not None:
             raise MisconfigurationError(problem)
         if trainer.is_global_zero:
             self.save_config(trainer, pl_module, stage)

@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 
 from leyden.checkpoint.weights import load_weights
 from leyden.environments import World
-from leyden.errors import bad_value
+from leyden.errors import MisconfigurationError, bad_value, one_of
 
 if TYPE_CHECKING:
     from leyden.launch import Siblings
+
+REDUCTIONS = ("mean", "avg", "sum", "min", "max", "product")
 
 
 class Strategy:
@@ -47,6 +49,10 @@ class Strategy:
     @property
     def global_rank(self) -> int:
         return self.world.global_rank
+
+    @property
+    def local_rank(self) -> int:
+        return self.world.local_rank
 
     @property
     def world_size(self) -> int:
@@ -90,6 +96,9 @@ class Strategy:
     def before_manual_backward(self, loss: Tensor) -> None:
         """Prepare for a ``backward`` that is not the only one of its step."""
 
+    def share_buffers(self, module: nn.Module) -> None:
+        """Let every rank evaluate with rank 0's buffers, as of batch norm: a checkpoint has them. A collective call."""
+
     # A checkpoint gives whole tensors, whatever the ranks hold.
 
     def whole(self, state: Any) -> Any:
@@ -106,27 +115,47 @@ class Strategy:
 
     # Between ranks.
 
-    def reduce(self, value: Any, op: str) -> Any:
-        """One value of all ranks by mean, sum, min or max."""
+    def reduce_number(self, value: Any, op: str) -> Any:
+        """One number of all ranks by mean, sum, min or max."""
         return value
 
     def gather_objects(self, value: Any) -> list[Any]:
         """The plain values of all ranks, by rank."""
         return [value]
 
-    def broadcast_object(self, value: Any) -> Any:
-        """Rank 0's value."""
-        return value
+    # The same by Lightning's names, for callbacks and modules.
 
-    def barrier(self) -> None:
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """A plain value of one rank, for all."""
+        return obj
+
+    def barrier(self, name: str | None = None) -> None:
         """Wait for all ranks."""
 
-    def all_gather(self, data: Any, sync_grads: bool = False) -> Any:
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
+        """Tensors of one shape on all ranks, element by element, by one of ``REDUCTIONS``. Others stay as they are.
+
+        ``group``: only over a process group's ranks. Raises ``MisconfigurationError``.
+        """
+        if reduce_op not in REDUCTIONS:
+            raise one_of("reduce_op", reduce_op, REDUCTIONS)
+        return tensor
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Whether all ranks decided so, or any of them did."""
+        decisions = self.gather_objects(bool(decision))
+        return bool(min(decisions) if all else max(decisions))
+
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """Tensors of all ranks, stacked; nested lists and dicts are walked."""
+        if group is not None:
+            raise MisconfigurationError(
+                "all_gather() is over all ranks: for a group, call torch.distributed.all_gather()"
+            )
         if isinstance(data, dict):
-            return {key: self.all_gather(value, sync_grads) for key, value in data.items()}
+            return {key: self.all_gather(value, sync_grads=sync_grads) for key, value in data.items()}
         if isinstance(data, (list, tuple)):
-            return type(data)(self.all_gather(value, sync_grads) for value in data)
+            return type(data)(self.all_gather(value, sync_grads=sync_grads) for value in data)
         return self._all_gather(torch.as_tensor(data, device=self.device), sync_grads)
 
     def _all_gather(self, tensor: Tensor, sync_grads: bool) -> Tensor:

@@ -46,15 +46,25 @@ class _Averaged(DistributedDataParallel):
 class DDPStrategy(DistributedStrategy):
     """One process per device, each with the whole module: gloo on CPUs, NCCL on CUDA devices.
 
-    ``options`` go to ``DistributedDataParallel``, as ``find_unused_parameters`` or ``static_graph``. Gradients are
-    views of the buckets that travel, which spares a copy of them in memory and in time; the next ``backward`` writes
-    over them. ``gradient_as_bucket_view=False`` gives each parameter tensors of its own, as torch does by default.
+    ``options`` go to ``DistributedDataParallel``, as ``find_unused_parameters`` or ``static_graph``. With
+    ``gradient_as_bucket_view=True`` gradients need no copy of their own, in memory and in time; a program must then not
+    assign to ``parameter.grad.data``, since that parameter would be averaged no more. ``ddp_comm_hook``, with
+    ``ddp_comm_state`` and wrapped by ``ddp_comm_wrapper``, sends gradients another way, as
+    ``torch.distributed.algorithms.ddp_comm_hooks`` have it.
     """
 
     def __init__(
-        self, process_group_backend: str | None = None, timeout: timedelta | None = TIMEOUT, **options: Any
+        self,
+        process_group_backend: str | None = None,
+        timeout: timedelta | None = TIMEOUT,
+        ddp_comm_state: object = None,
+        ddp_comm_hook: Callable[..., Any] | None = None,
+        ddp_comm_wrapper: Callable[..., Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(process_group_backend, timeout)
+        self._hook = ddp_comm_hook if ddp_comm_wrapper is None else ddp_comm_wrapper(ddp_comm_hook)
+        self._hook_state = ddp_comm_state
         self._options = accepted(options, DistributedDataParallel.__init__, "DDPStrategy")
         self._wrapped: DistributedDataParallel | None = None
         self._manual = False
@@ -71,8 +81,9 @@ class DDPStrategy(DistributedStrategy):
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         ids = [self.device.index] if self.device.type == "cuda" else None
-        options = {"device_ids": ids, "gradient_as_bucket_view": True, **self._options}
-        self._wrapped = _Averaged(_TrainingStep(module), **options)
+        self._wrapped = _Averaged(_TrainingStep(module), **{"device_ids": ids, **self._options})
+        if self._hook is not None:
+            self._wrapped.register_comm_hook(self._hook_state, self._hook)
         self._manual = not module.automatic_optimization
         if self._manual:
             # Otherwise DDP would expect exactly one backward for each forward.
@@ -82,8 +93,14 @@ class DDPStrategy(DistributedStrategy):
     def no_sync(self) -> AbstractContextManager[None]:
         return self._wrapped.no_sync() if self._wrapped is not None else nullcontext()
 
+    def share_buffers(self, module: nn.Module) -> None:
+        if all(self._options.get(name) is not False for name in ("broadcast_buffers", "forward_sync_buffers")):
+            super().share_buffers(module)
+
     def before_manual_backward(self, loss: Tensor) -> None:
         if self._wrapped is not None and self._manual:
             outputs = [loss] if self.find_unused_parameters else []
             self._wrapped.require_forward_param_sync = True
+            # DDP does this in forward, which comes once for any number of these.
+            self._wrapped.reducer._rebuild_buckets()
             self._wrapped.reducer.prepare_for_backward(outputs)

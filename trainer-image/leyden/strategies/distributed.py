@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -66,7 +66,21 @@ class DistributedStrategy(Strategy):
             nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch has no types here
         super().place(module)
 
-    def reduce(self, value: Any, op: str) -> Any:
+    def share_buffers(self, module: nn.Module) -> None:
+        self.send_from_rank_0(module.buffers())
+
+    def send_from_rank_0(self, tensors: Iterable[Tensor]) -> None:
+        """Rank 0's values into the tensors of all ranks. A collective call."""
+        for tensor in tensors if self.world_size > 1 else ():
+            if tensor.is_meta or not tensor.numel():
+                continue
+            values = tensor.detach().contiguous()
+            group = self.control if tensor.device.type == "cpu" else None
+            dist.broadcast(values.view(-1).view(torch.uint8), src=0, group=group)  # gloo does not know all types
+            if values.data_ptr() != tensor.data_ptr() and not torch.equal(values, tensor):
+                tensor.detach().copy_(values)
+
+    def reduce_number(self, value: Any, op: str) -> Any:
         mine: Contribution = (op, float(value), 1.0)
         return torch.tensor(merge(self.gather_objects(mine)), device=self.device)
 
@@ -75,13 +89,23 @@ class DistributedStrategy(Strategy):
         dist.all_gather_object(everyone, value, group=self.control)
         return everyone
 
-    def broadcast_object(self, value: Any) -> Any:
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        box = [obj]
+        dist.broadcast_object_list(box, src=src, group=self.control)
         return box[0]
 
-    def barrier(self) -> None:
+    def barrier(self, name: str | None = None) -> None:
         dist.barrier(group=self.control)
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
+        reduced = super().reduce(tensor, group, reduce_op)
+        if not isinstance(tensor, Tensor):
+            return reduced
+        reduced = tensor.detach().clone()
+        mean = reduce_op in ("mean", "avg")
+        group = group or (self.control if tensor.device.type == "cpu" else None)
+        dist.all_reduce(reduced, getattr(dist.ReduceOp, "SUM" if mean else reduce_op.upper()), group=group)
+        return (reduced / dist.get_world_size(group)).to(tensor.dtype) if mean else reduced
 
     def _all_gather(self, tensor: Tensor, sync_grads: bool) -> Tensor:
         if sync_grads and tensor.requires_grad:

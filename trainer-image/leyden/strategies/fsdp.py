@@ -63,7 +63,8 @@ class FSDPStrategy(DistributedStrategy):
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         if not isinstance(module, FSDPModule):
-            self._share_initial_weights(module)
+            # As DDP does it: shards of different weights would make no module.
+            self.send_from_rank_0((*module.parameters(), *module.buffers()))
             options = {"mesh": init_device_mesh(self.device.type, (self.world_size,)), **self._options}
             for layer in layers_to_wrap(module, self.auto_wrap_policy):
                 fully_shard(layer, **options)
@@ -76,12 +77,6 @@ class FSDPStrategy(DistributedStrategy):
                 register_fsdp_forward_method(module, name)
                 getattr(module, name).__func__.__signature__ = signature  # which the loops read
         super().place(module)
-
-    def _share_initial_weights(self, module: nn.Module) -> None:
-        """Rank 0's, as DDP does it: shards of different weights would make no module."""
-        for tensor in (*module.parameters(), *module.buffers()):
-            if not tensor.is_meta:
-                dist.broadcast(tensor.detach(), src=0, group=self.control if tensor.device.type == "cpu" else None)
 
     def wrap(self, module: nn.Module) -> Callable[..., Any]:
         self._module = module

@@ -105,7 +105,7 @@ class RateSweep(Callback):
         self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * float(outputs["loss"])
         loss = self._mean / (1 - SMOOTHING ** (step + 1))
         exploded = self.threshold is not None and step > 1 and loss > self.threshold * self._best
-        if trainer.strategy.broadcast_object(exploded):
+        if trainer.strategy.broadcast(exploded):
             trainer.should_stop = True
         if loss < self._best or step == 1:
             self._best = loss
