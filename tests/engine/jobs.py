@@ -17,9 +17,9 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 import leyden as L
-from engine.programs import QUIET, Adversaries, Regression, loader, weights
+from engine.programs import QUIET, Adversaries, Regression, loader, same, weights
 from leyden import elastic
-from leyden.callbacks import CheckpointDirectory
+from leyden.callbacks import BaseFinetuning, CheckpointDirectory, EMAWeightAveraging, StochasticWeightAveraging
 from leyden.errors import CheckpointStorage
 from leyden.metrics import Accuracy, Mean
 from leyden.strategies import DDPStrategy, FSDPStrategy
@@ -92,6 +92,26 @@ def train_with_hook(compressed: bool) -> tuple[dict[str, torch.Tensor], list[boo
         ddp_comm_wrapper=default_hooks.fp16_compress_wrapper if compressed else None,
     )
     return train_plainly(24, 4, strategy=strategy), sent
+
+
+class Thaw(BaseFinetuning):
+    """Trains the first layer from the second epoch on."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.network[0])
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.network[0], optimizer, lr=0.05)
+
+
+def thaw(count: int, batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
+    """Whole weights after training a part that was frozen at first."""
+    torch.manual_seed(3)
+    module = Regression(dropout=0.0)
+    trainer = L.Trainer(max_epochs=3, callbacks=[Thaw()], **QUIET, **options)
+    trainer.fit(module, loader(count, batch_size, shuffle=False))
+    return {name: value.clone() for name, value in trainer.strategy.whole(module.state_dict()).items()}
 
 
 def train_manually(count: int, batch_size: int) -> dict[str, torch.Tensor]:
@@ -278,6 +298,28 @@ def train_deep(
     whole = trainer.strategy.whole(module.state_dict())
     tested = trainer.test(module, loader(7, batch_size, shuffle=False), verbose=False)
     return {"weights": {name: value.clone() for name, value in whole.items()}, "held": held, "tested": tested}
+
+
+def search_then_train(count: int, batch_size: int, shards: bool) -> dict[str, torch.Tensor]:
+    """A search for the learning rate before a fit, of a module that has no steps but one."""
+    torch.manual_seed(3)
+    module = Adversaries()
+    trainer = L.Trainer(max_epochs=2, strategy=FSDPStrategy({nn.Linear}) if shards else "auto", **QUIET)
+    data = loader(count, batch_size, shuffle=False)
+    probed = Regression(dropout=0.0)
+    before = weights(probed)
+    L.tuner.Tuner(trainer).lr_find(probed, data, num_training=15, early_stop_threshold=None, update_attr=False)
+    after = trainer.strategy.whole(probed.state_dict())
+    if trainer.is_global_zero:
+        assert same(after, before), "a search leaves the module as it was"
+    trainer.fit(module, data, loader(6, 2))
+    return {name: value.clone() for name, value in trainer.strategy.whole(module.state_dict()).items()}
+
+
+def average_shards(kind: str) -> None:
+    """What a callback that averages weights says of FSDP."""
+    averages = StochasticWeightAveraging(0.01) if kind == "swa" else EMAWeightAveraging()
+    L.Trainer(max_epochs=1, strategy="fsdp", callbacks=[averages], **QUIET).fit(Regression(), loader(16, 2))
 
 
 def gather(offset: int) -> list[float]:

@@ -31,6 +31,19 @@ def _plainly(accumulate: int) -> dict[str, torch.Tensor]:
     return jobs.train_plainly(24, 4, accumulate_grad_batches=accumulate)
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_part_that_is_thawed_later_is_trained_by_all_ranks_as_one(strategy: str) -> None:
+    alone = jobs.thaw(24, 8)
+    together = values(run_ranks(2, _thaw, strategy))
+    for name, value in alone.items():
+        torch.testing.assert_close(together[0][name], value)
+    assert strategy == "fsdp" or same(together[0], together[1])
+
+
+def _thaw(strategy: str) -> dict[str, torch.Tensor]:
+    return jobs.thaw(24, 4, strategy=strategy)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_gradients_are_sent_as_a_hook_of_the_users_says(compressed: bool) -> None:
     plain, _ = values(run_ranks(2, _plainly, 1))

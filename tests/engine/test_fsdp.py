@@ -45,6 +45,21 @@ def sharded(count: int, batch_size: int, options: dict[str, Any]) -> dict[str, A
     return jobs.train_deep(count, batch_size, **{"shards": "full", **options})
 
 
+def test_a_search_for_the_rate_and_a_module_without_validation() -> None:
+    alone = jobs.search_then_train(24, 8, shards=False)
+    zero, _ = values(run_ranks(2, jobs.search_then_train, 24, 4, True))
+    for name, value in alone.items():
+        torch.testing.assert_close(zero[name], value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("swa", "StochasticWeightAveraging"), ("ema", "EMAWeightAveraging")], ids=["swa", "ema"]
+)
+def test_an_average_of_shards_is_refused_in_one_sentence(kind: str, name: str) -> None:
+    for ended in run_ranks(2, jobs.average_shards, kind):
+        assert f"{name} averages whole weights, which FSDPStrategy shards: take strategy='ddp'" in ended.error
+
+
 def test_bf16_mixed() -> None:
     alone = jobs.train_deep(24, 8, shards="", precision="bf16-mixed")
     zero, _ = values(run_ranks(2, sharded, 24, 4, {"precision": "bf16-mixed"}))

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leyden import callbacks, errors, loggers, metrics, profilers
+    from leyden import accelerators, callbacks, cli, errors, loggers, metrics, plugins, profilers, strategies, tuner
     from leyden.callbacks import Callback
     from leyden.data import LightningDataModule
     from leyden.module import LightningModule
@@ -21,12 +21,17 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "Trainer",
+    "accelerators",
     "callbacks",
+    "cli",
     "errors",
     "loggers",
     "metrics",
+    "plugins",
     "profilers",
     "seed_everything",
+    "strategies",
+    "tuner",
 ]
 
 _HOMES = {

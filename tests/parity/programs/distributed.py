@@ -383,3 +383,73 @@ def ddp_resumes(seen: Seen) -> None:
     trainer.save_checkpoint(path)
     seen.trainer(**DDP, max_epochs=2).fit(seen.watched(Model()), shuffled(16), ckpt_path=path)
     trainer.strategy.barrier()
+
+
+@distributed
+def ddp_stops_when_any_rank_has_a_reason(seen: Seen) -> None:
+    class Model(Trained):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            worse = self.global_rank == 1 and self.current_epoch > 0
+            self.log("own", float(worse), sync_dist=False)
+
+    stopping = pl.callbacks.EarlyStopping("own", patience=1, stopping_threshold=-1.0)
+    trainer = seen.trainer(**DDP, max_epochs=5, callbacks=[stopping])
+    trainer.fit(seen.watched(Model()), shuffled(16), loader(8))
+    seen.values["stopped"] = [trainer.current_epoch, stopping.stopped_epoch]
+
+
+@distributed
+def ddp_finds_one_rate(seen: Seen) -> None:
+    class Model(Trained):
+        dropout = 0.0
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    model = Model()
+    plain = {"enable_progress_bar": False, "logger": False, "default_root_dir": seen.folder}
+    trainer = pl.Trainer(accelerator="cpu", **plain, **DDP)
+    found = pl.tuner.Tuner(trainer).lr_find(model, shuffled(64), num_training=20, early_stop_threshold=None)
+    rates = trainer.strategy.all_gather(torch.tensor(found.suggestion()))
+    seen.values["the same"] = bool((rates == rates[0]).all())
+    seen.values["rates"] = found.results["lr"]
+
+
+@distributed
+def ddp_writes_predictions(seen: Seen) -> None:
+    class Writer(pl.callbacks.BasePredictionWriter):
+        def write_on_batch_end(self, trainer: Any, pl_module: Any, prediction: Any, indices: Any, *rest: Any) -> None:
+            seen.values.setdefault("written", []).append([prediction, list(indices)])
+
+        def write_on_epoch_end(self, trainer: Any, pl_module: Any, predictions: Any, indices: Any) -> None:
+            seen.values["in the end"] = [len(predictions), indices]
+
+    trainer = seen.trainer(**DDP, callbacks=[Writer("batch_and_epoch")])
+    trainer.predict(seen.watched(Whole()), loader(8))
+
+
+@distributed
+def ddp_watches_rates_and_averages(seen: Seen) -> None:
+    callbacks = [pl.callbacks.LearningRateMonitor(), pl.callbacks.EMAWeightAveraging(decay=0.9)]
+    logger = pl.loggers.CSVLogger(seen.folder)
+    seen.trainer(**DDP, callbacks=callbacks, logger=logger).fit(seen.watched(Trained()), shuffled(16))
+
+
+@distributed
+def ddp_compiles(seen: Seen) -> None:
+    model = seen.watched(Trained())
+    seen.trainer(**DDP).fit(torch.compile(model, backend="eager"), shuffled(16))
+
+
+@distributed
+def ddp_overfits_and_limits(seen: Seen) -> None:
+    options = {**DDP, "overfit_batches": 2, "limit_val_batches": 0.5}
+    seen.trainer(**options).fit(seen.watched(Synchronized()), loader(16), loader(16))
+
+
+@distributed
+def ddp_checks_by_time_and_step(seen: Seen) -> None:
+    saver = pl.callbacks.ModelCheckpoint(seen.folder / "kept", every_n_train_steps=3, save_top_k=-1)
+    options = {**DDP, "val_check_interval": 2, "max_steps": 7, "max_epochs": -1, "enable_checkpointing": True}
+    seen.trainer(**options, callbacks=[saver]).fit(seen.watched(Synchronized()), shuffled(16), loader(8))
+    seen.values["kept"] = sorted(path.name for path in (seen.folder / "kept").glob("*.ckpt"))

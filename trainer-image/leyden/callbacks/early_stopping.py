@@ -120,10 +120,12 @@ class EarlyStopping(Callback):
                 raise MisconfigurationError(f"EarlyStopping monitors {self.monitor!r}, but the metrics are: {known}")
             return
         reason = self._judge(float(metrics[self.monitor]))
-        if reason is None:
+        if not trainer.strategy.reduce_boolean_decision(reason is not None, all=False):  # metrics may differ by rank
             return
         trainer.should_stop = True
         self.stopped_epoch = trainer.current_epoch
+        if reason is None:
+            return
         self.stopping_reason_message = f"{self.monitor} {reason}"
         if self.verbose and (trainer.is_global_zero or not self.log_rank_zero_only):
             rank = f"[rank {trainer.global_rank}] " if trainer.world_size > 1 else ""

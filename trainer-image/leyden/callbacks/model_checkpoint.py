@@ -298,7 +298,8 @@ class ModelCheckpoint(BestModels):
         return previous not in kept and place(previous).parent == self.dirpath
 
     def _score(self, trainer: Trainer) -> torch.Tensor | None:
-        """The monitored metric. Missing after a validation, it is an error; before the first, a warning."""
+        """The monitored metric of rank 0, which writes. Missing after a validation, it is an error; before the first, a
+        warning."""
         if self.monitor is None:
             return None
         metrics = self._metrics(trainer)
@@ -308,7 +309,7 @@ class ModelCheckpoint(BestModels):
                 raise MisconfigurationError(said)
             trainer.warn(said)
             return None
-        score = torch.as_tensor(metrics[self.monitor]).detach().cpu()
+        score: torch.Tensor = trainer.strategy.broadcast(torch.as_tensor(metrics[self.monitor]).detach().cpu())
         return torch.tensor(self.worst_value) if torch.isnan(score) else score
 
     def to_yaml(self, filepath: str | Path | None = None) -> None:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import SWALR, AveragedModel
 
 from leyden.callbacks.base import Callback
+from leyden.callbacks.weight_averaging import need_whole_weights
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.optim import LRSchedulerConfig
 
@@ -64,6 +65,7 @@ class StochasticWeightAveraging(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
+            need_whole_weights(self, trainer)
             self._average = AveragedModel(pl_module, device=self._device, avg_fn=self._avg_fn)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

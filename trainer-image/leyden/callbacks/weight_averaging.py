@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from leyden.callbacks.base import Callback
+from leyden.errors import MisconfigurationError
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -38,6 +39,7 @@ class WeightAveraging(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
+            need_whole_weights(self, trainer)
             pl_module.configure_model()
             device = torch.device(self._device) if self._device is not None else pl_module.device
             self._average = AveragedModel(pl_module, device=device, **self._options)
@@ -133,6 +135,13 @@ class EMAWeightAveraging(WeightAveraging):
 def _ema(decay: float) -> Callable[..., Any]:
     found: Callable[..., Any] = get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch has no types here
     return found
+
+
+def need_whole_weights(callback: Callback, trainer: Trainer) -> None:
+    """Raise ``MisconfigurationError`` where each rank holds a part of the weights, which cannot be averaged so."""
+    if trainer.strategy.shards_weights:
+        name, strategy = type(callback).__qualname__, type(trainer.strategy).__qualname__
+        raise MisconfigurationError(f"{name} averages whole weights, which {strategy} shards: take strategy='ddp'")
 
 
 def _pairs(average: nn.Module, current: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:

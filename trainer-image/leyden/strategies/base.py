@@ -27,6 +27,9 @@ class Strategy:
     precisions: tuple[str, ...] | None = None
     """Those that it can keep; ``None``: all."""
 
+    shards_weights = False
+    """Whether a rank holds parts of the module's parameters only."""
+
     shards_checkpoints = False
     """Whether each rank writes its own part of a checkpoint directory."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -67,6 +68,10 @@ class DDPStrategy(DistributedStrategy):
         self._hook_state = ddp_comm_state
         self._options = accepted(options, DistributedDataParallel.__init__, "DDPStrategy")
         self._wrapped: DistributedDataParallel | None = None
+        self._step: Callable[..., Any] | None = None
+        self._parameters: list[nn.Parameter] = []
+        self._trained: list[bool] = []
+        """Which of the parameters are averaged."""
         self._manual = False
 
     @property
@@ -75,20 +80,39 @@ class DDPStrategy(DistributedStrategy):
         return bool(self._options.get("find_unused_parameters", False))
 
     def disconnect(self) -> None:
-        self._wrapped = None
+        self._wrapped, self._step, self._parameters = None, None, []
 
     def wrap(self, module: nn.Module) -> Callable[..., Any]:
-        if not any(parameter.requires_grad for parameter in module.parameters()):
-            return super().wrap(module)
+        self._parameters = list(module.parameters())
+        self._manual = not module.automatic_optimization
+        self._build(module)
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if self._trained != [parameter.requires_grad for parameter in self._parameters]:
+                self._build(module)
+            assert self._step is not None, "it has just been built"
+            return self._step(*args, **kwargs)
+
+        return step
+
+    def _build(self, module: nn.Module) -> None:
+        """DDP averages those parameters that require gradients now, so it is made anew when that changes.
+
+        A backbone that is thawed later would otherwise be trained by each rank for itself.
+        """
+        self._wrapped = self._step = None
+        gc.collect()  # the hooks of the one before go with it
+        self._trained = [parameter.requires_grad for parameter in self._parameters]
+        if not any(self._trained):
+            self._step = super().wrap(module)
+            return
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self._wrapped = _Averaged(_TrainingStep(module), **{"device_ids": ids, **self._options})
+        self._wrapped = self._step = _Averaged(_TrainingStep(module), **{"device_ids": ids, **self._options})
         if self._hook is not None:
             self._wrapped.register_comm_hook(self._hook_state, self._hook)
-        self._manual = not module.automatic_optimization
         if self._manual:
             # Otherwise DDP would expect exactly one backward for each forward.
             self._wrapped.require_backward_grad_sync = False
-        return self._wrapped
 
     def no_sync(self) -> AbstractContextManager[None]:
         return self._wrapped.no_sync() if self._wrapped is not None else nullcontext()

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
 from leyden.errors import bad_value, one_of
+from leyden.hooks import overrides
 from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, accepted
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -38,6 +39,7 @@ class FSDPStrategy(DistributedStrategy):
 
     precisions = ("64-true", "32-true", "bf16-mixed", "bf16-true", "16-true")
     forward_is_collective = True
+    shards_weights = True
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class FSDPStrategy(DistributedStrategy):
             # It has a class of its own now, and goes by the user's in manifests and messages as before.
             type(module).__module__, type(module).__qualname__ = original.__module__, original.__qualname__
             for name in STEPS:
+                if not overrides(module, name):
+                    continue
                 signature = inspect.signature(getattr(type(module), name))
                 register_fsdp_forward_method(module, name)
                 getattr(module, name).__func__.__signature__ = signature  # which the loops read

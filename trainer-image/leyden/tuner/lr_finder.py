@@ -102,10 +102,10 @@ class RateSweep(Callback):
     def _smoothed(self, trainer: Trainer, outputs: Any, step: int) -> float:
         if not outputs:  # training_step skipped the batch
             return float("nan")
-        self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * float(outputs["loss"])
+        of_all_ranks = float(trainer.strategy.reduce_number(outputs["loss"], "mean"))  # so that all decide alike
+        self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * of_all_ranks
         loss = self._mean / (1 - SMOOTHING ** (step + 1))
-        exploded = self.threshold is not None and step > 1 and loss > self.threshold * self._best
-        if trainer.strategy.broadcast(exploded):
+        if self.threshold is not None and step > 1 and loss > self.threshold * self._best:
             trainer.should_stop = True
         if loss < self._best or step == 1:
             self._best = loss

@@ -196,7 +196,7 @@ def _unchanged(trainer: Trainer, model: LightningModule) -> Iterator[None]:
         with rng.isolated(trainer.strategy.device):
             yield
     finally:
-        model.load_state_dict(weights)
+        trainer.strategy.load_model_state(model, weights, strict=True)
         model.trainer = attached
 
 
