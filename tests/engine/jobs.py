@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ from unittest import mock
 import torch
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.utils.data import DataLoader, IterableDataset
 
 import leyden as L
-from engine.programs import QUIET, Adversaries, Regression, loader, same, weights
+from engine.programs import QUIET, Adversaries, Regression, loader, same, samples, weights
 from leyden import elastic
 from leyden.callbacks import BaseFinetuning, CheckpointDirectory, EMAWeightAveraging, StochasticWeightAveraging
 from leyden.errors import CheckpointStorage
@@ -320,6 +322,25 @@ def average_shards(kind: str) -> None:
     """What a callback that averages weights says of FSDP."""
     averages = StochasticWeightAveraging(0.01) if kind == "swa" else EMAWeightAveraging()
     L.Trainer(max_epochs=1, strategy="fsdp", callbacks=[averages], **QUIET).fit(Regression(), loader(16, 2))
+
+
+class Stream(IterableDataset[Any]):
+    """Samples whose number nobody is told."""
+
+    def __init__(self, count: int) -> None:
+        self.samples = samples(count)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.samples[index] for index in range(len(self.samples)))
+
+
+def train_unevenly(streams: bool, counts: list[int], **options: Any) -> int:
+    """Steps of two epochs, where each rank has samples of its own and another number of them."""
+    count = counts[L.Trainer(**QUIET).global_rank]
+    data = DataLoader(Stream(count), 2) if streams else loader(count, 2)
+    trainer = L.Trainer(max_epochs=2, use_distributed_sampler=False, **QUIET, **options)
+    trainer.fit(Regression(), data)
+    return trainer.global_step
 
 
 def gather(offset: int) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,26 @@ def test_two_ranks_equal_one_process_on_the_same_global_batch(accumulate: int) -
 
 def _plainly(accumulate: int) -> dict[str, torch.Tensor]:
     return jobs.train_plainly(24, 4, accumulate_grad_batches=accumulate)
+
+
+@pytest.mark.parametrize("streams", [pytest.param(True, id="streams"), pytest.param(False, id="data-sets")])
+@pytest.mark.parametrize(
+    ("counts", "options", "steps"),
+    [
+        pytest.param([9, 6], {}, 6, id="the-second-has-fewer"),
+        pytest.param([5, 8], {"accumulate_grad_batches": 2}, 4, id="the-first-has-fewer"),
+        pytest.param([5, 8], {"limit_train_batches": 2}, 4, id="both-have-more-than-the-limit"),
+        pytest.param([2, 8], {"limit_train_batches": 2}, 2, id="one-has-less-than-the-limit"),
+    ],
+)
+def test_an_epoch_ends_for_all_with_the_rank_that_has_least(
+    streams: bool, counts: list[int], options: dict[str, Any], steps: int
+) -> None:
+    assert values(run_ranks(2, _unevenly, streams, counts, options)) == [steps, steps]
+
+
+def _unevenly(streams: bool, counts: list[int], options: dict[str, Any]) -> int:
+    return jobs.train_unevenly(streams, counts, **options)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

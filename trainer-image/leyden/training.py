@@ -58,6 +58,8 @@ class TrainingLoop:
         self.stop_signal = trainer.stop_signal
         self.batches = 0
         """Batches of the running epoch, as far as known."""
+        self.lengths_differ = False
+        """Whether a rank may run out of batches before the others do."""
         self.resumed_at = 0
         self.exhausted = False
         self._batch: Any = None
@@ -155,6 +157,7 @@ class TrainingLoop:
         limit = self.settings.limit_train_batches
         if limit is not None:
             left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
+        left = self._of_all_ranks(left)
         self.batches = int(left) if not math.isinf(left) else -1
         trainer.num_training_batches = left
         iterator = iter(self.source.loader)
@@ -166,6 +169,15 @@ class TrainingLoop:
             self._restore_rng()
             self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device)
         return iterator
+
+    def _of_all_ranks(self, left: float) -> float:
+        """Batches that every rank has: one with more would wait in vain for the others."""
+        trainer = self.trainer
+        if trainer.world_size == 1:
+            return left
+        self.lengths_differ = bool(trainer.strategy.reduce_boolean_decision(not self.source.sized, all=False))
+        least = float(trainer.strategy.reduce_number(left, "min"))
+        return least if math.isinf(least) else int(least)
 
     def _check_interval(self) -> None:
         every, interval = self.settings.check_val_every_n_epoch, self.settings.val_check_interval
@@ -198,14 +210,14 @@ class TrainingLoop:
 
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
-        ahead = next(batches, END) if self.batches < 0 else None
+        ahead = self._next(batches) if self.batches < 0 else None
         self.exhausted = False
         while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop(state.epoch)):
             if self.batches < 0:  # an unknown length: look one batch ahead to know the last
-                batch, ahead = ahead, next(batches, END)
+                batch, ahead = ahead, self._next(batches)
                 last = ahead is END
             elif state.batch_idx < self.batches:
-                batch = next(batches, END)
+                batch = self._next(batches)
                 last = state.batch_idx + 1 >= self.batches
             else:
                 batch, last = END, True
@@ -213,6 +225,13 @@ class TrainingLoop:
             if batch is END or self.run_batch(batch, last) == -1 or last:
                 self.exhausted = True
                 return
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch, or ``END``, which it is for all ranks as soon as one of them has no more."""
+        batch = next(batches, END)
+        if self.lengths_differ and self.trainer.strategy.reduce_boolean_decision(batch is END, all=False):
+            return END
+        return batch
 
     def _run_batch(self, batch: Any, last: bool) -> int | None:
         state, trainer, hooks, index = self.state, self.trainer, self.hooks, self.state.batch_idx

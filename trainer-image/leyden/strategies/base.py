@@ -146,8 +146,7 @@ class Strategy:
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Whether all ranks decided so, or any of them did."""
-        decisions = self.gather_objects(bool(decision))
-        return bool(min(decisions) if all else max(decisions))
+        return bool(decision)
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """Tensors of all ranks, stacked; nested lists and dicts are walked."""

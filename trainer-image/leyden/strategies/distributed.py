@@ -107,6 +107,11 @@ class DistributedStrategy(Strategy):
         dist.all_reduce(reduced, getattr(dist.ReduceOp, "SUM" if mean else reduce_op.upper()), group=group)
         return (reduced / dist.get_world_size(group)).to(tensor.dtype) if mean else reduced
 
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        flag = torch.tensor(bool(decision), dtype=torch.uint8)
+        dist.all_reduce(flag, dist.ReduceOp.MIN if all else dist.ReduceOp.MAX, group=self.control)
+        return bool(flag)
+
     def _all_gather(self, tensor: Tensor, sync_grads: bool) -> Tensor:
         if sync_grads and tensor.requires_grad:
             from torch.distributed.nn.functional import all_gather
