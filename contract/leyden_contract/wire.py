@@ -162,6 +162,11 @@ class Failure(Frozen):
     retryable: bool = True
 
 
+def in_one_line(reason: str, message: str) -> str:
+    """A failure for people: the reason only once where the message begins with it, as an exception's does."""
+    return message if message.startswith(reason) else f"{reason}: {message}".rstrip(": ")
+
+
 class Outcome(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from leyden_contract import exit_codes
-from leyden_contract.wire import Cause, RunPhase
+from leyden_contract.wire import Cause, RunPhase, in_one_line
 from leyden_operator.decide import reasons
 from leyden_operator.decide.children import CANNOT_START, Pod
 from leyden_operator.decide.view import View
@@ -92,5 +92,4 @@ def cause(view: View) -> str:
     if failure is None:
         return "the cause is not known"
     rank = "" if failure.rank is None else f" (rank {failure.rank})"
-    text = failure.message if failure.message.startswith(failure.reason) else f"{failure.reason}: {failure.message}"
-    return f"{text.rstrip(': ')} in pod {failure.pod}{rank}"
+    return f"{in_one_line(failure.reason, failure.message)} in pod {failure.pod}{rank}"

@@ -75,6 +75,26 @@ def test_a_failure_is_named_and_ends_all(tmp_path: Path, source: str, code: int,
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
 
 
+LEAVES_A_CALL_UNANSWERED = """
+import time
+from datetime import timedelta
+import torch
+import torch.distributed as dist
+from leyden.strategies import groups
+
+groups.join("gloo", timedelta(minutes=30), None, 2)
+if dist.get_rank() == 0:
+    pending = dist.all_reduce(torch.ones(1), group=groups.control(), async_op=True)
+    raise ValueError("a bad batch")
+time.sleep(600)
+"""
+
+
+def test_a_rank_that_failed_waits_for_no_answer(tmp_path: Path) -> None:
+    done = launch(tmp_path, LEAVES_A_CALL_UNANSWERED)  # within its limit of two minutes, not after the group's
+    assert (done.returncode, "ValueError: a bad batch" in done.stdout) == (1, True), done.stdout + done.stderr
+
+
 IMPORTS_LIGHTNING = """
 import lightning.pytorch as pl
 from lightning.pytorch.demos.boring_classes import BoringModel

@@ -73,6 +73,8 @@ def _guarded(launch: Launch) -> int:
     except BaseException as error:  # noqa: BLE001  # the frame below which nothing may pass unseen
         error.__traceback__ = _users_part(error.__traceback__)
         traceback.print_exception(error)
+        # As the interpreter does before its exit functions: those of a failed rank wait for no other rank.
+        sys.last_value = error
         ending = describe(error)
         (launch.directory / FAILURE_FILE).write_text(ending.model_dump_json())
         return 1 if ending.retryable else exit_codes.MISCONFIGURED

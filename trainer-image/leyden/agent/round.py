@@ -8,7 +8,7 @@ from enum import StrEnum
 from leyden.agent.client import Client
 from leyden.agent.heart import Heart
 from leyden.agent.ranks import Ranks
-from leyden_contract.wire import Failure, Leave, Notice, Outcome
+from leyden_contract.wire import Failure, Leave, Notice, Outcome, in_one_line
 
 POLL_SECONDS = 0.1
 
@@ -82,7 +82,7 @@ class Round:
     def _fail(self, failures: list[Failure]) -> Next:
         self.failed = failures[0]
         for failure in failures:
-            log.error("rank %d failed: %s: %s", failure.rank, failure.reason, failure.message)
+            log.error("rank %d failed: %s", failure.rank, in_one_line(failure.reason, failure.message))
             self.client.insist(self.client.failure, failure)
         return self._leave_or_join()
 

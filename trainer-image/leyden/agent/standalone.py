@@ -12,7 +12,7 @@ from leyden.agent.ranks import Ranks, warm_up
 from leyden.agent.settings import Settings
 from leyden_contract import exit_codes
 from leyden_contract.launch import Run, ScriptRun
-from leyden_contract.wire import JoinRequest, RoundAssignment
+from leyden_contract.wire import JoinRequest, RoundAssignment, in_one_line
 
 POLL_SECONDS = 0.1
 
@@ -59,6 +59,6 @@ def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
             give_up_at = time.monotonic() + ranks.settings.stop_seconds
         done = ranks.done  # before the look at failures: a rank that ends after it is not among them
         if failures := ranks.failures():
-            print(f"rank {failures[0].rank} failed: {failures[0].reason}: {failures[0].message}")
+            print(f"rank {failures[0].rank} failed: {in_one_line(failures[0].reason, failures[0].message)}")
             return failures[0].exit_code or 1
     return exit_codes.FINISHED if ranks.finished else exit_codes.STOPPED
