@@ -26,7 +26,7 @@ def run_file(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_all_three_names_are_leyden(tmp_path: Path) -> None:
+def test_all_names_are_leyden(tmp_path: Path) -> None:
     script = """
 import sys
 import lightning as L
@@ -36,13 +36,15 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStopping
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.loggers import CSVLogger
 import leyden
 
 assert L.Trainer is pl.Trainer is pytorch_lightning.Trainer is leyden.Trainer
 assert pl.callbacks.EarlyStopping is EarlyStopping is leyden.callbacks.EarlyStopping
 assert L.pytorch is pl and pl.__version__.startswith("2.")
-assert rank_zero_only(lambda: 3)() == 3
+assert rank_zero_only(lambda: 3)() == 3 and rank_zero_only.rank == 0
+assert L.fabric.utilities.types._PATH is _PATH
 model = BoringModel()
 trainer = L.Trainer(max_epochs=1, limit_train_batches=3, limit_val_batches=1, logger=False, enable_progress_bar=False,
     enable_checkpointing=False)
@@ -58,7 +60,9 @@ print(trainer.global_step, sys.argv[1:])
     ("line", "said"),
     [
         ("from lightning import Fabric", "Leyden does not provide lightning.Fabric: docs/migrating.md"),
-        ("import lightning.fabric", "Leyden does not provide lightning.fabric: docs/migrating.md"),
+        ("from lightning.fabric import Fabric", "Leyden does not provide lightning.fabric.Fabric: docs/migrating.md"),
+        ("import lightning.fabric.strategies", "Leyden does not provide lightning.fabric.strategies: docs"),
+        ("import lightning_fabric.plugins", "Leyden does not provide lightning_fabric.plugins: docs/migrating.md"),
         ("from lightning.pytorch.callbacks import ModelPruning", "Leyden does not provide"),
         ("from lightning.pytorch.callbacks import Nonsense", "cannot import name 'Nonsense'"),
     ],

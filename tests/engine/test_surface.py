@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from engine.programs import QUIET, Adversaries, Regression, loader, samples
 from leyden.callbacks import EarlyStopping
 from leyden.callbacks.early_stopping import EarlyStoppingReason
 from leyden.compat.utilities import isolate_rng
-from leyden.errors import MisconfigurationError
+from leyden.errors import CheckpointCorrupt, MisconfigurationError
 
 
 class Data(L.LightningDataModule):
@@ -41,14 +42,41 @@ def test_a_data_module_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     found = Data.load_from_checkpoint(tmp_path / "one.ckpt", batch_size=3)
     assert (found.size, found.batch_size, found.epochs) == (8, 3, 1)
-    with pytest.raises(MisconfigurationError, match="weights_only=False is not allowed"):
-        Data.load_from_checkpoint(tmp_path / "one.ckpt", weights_only=False)
+    with pytest.warns(UserWarning, match="weights_only=False has no effect"):
+        assert Data.load_from_checkpoint(tmp_path / "one.ckpt", weights_only=False).size == 8
 
 
-@pytest.mark.parametrize("method", ["fit", "validate", "test", "predict"])
-def test_no_checkpoint_may_run_code(method: str) -> None:
-    with pytest.raises(MisconfigurationError, match="weights_only=False is not allowed: a checkpoint must not be able"):
-        getattr(L.Trainer(**QUIET), method)(Regression(), weights_only=False)
+def test_a_class_that_the_program_trusts_may_be_in_a_checkpoint(tmp_path: Path) -> None:
+    class Keeping(Regression):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["half"] = Fraction(1, 2)
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            self.half = checkpoint["half"]
+
+    path = tmp_path / "one.ckpt"
+    trainer = L.Trainer(**QUIET, max_epochs=1)
+    trainer.fit(Keeping(), loader(4))
+    with pytest.warns(UserWarning, match=r"holds fractions\.Fraction beside weights and plain values"):
+        trainer.save_checkpoint(path)
+    with (
+        pytest.warns(UserWarning, match="weights_only=False has no effect"),
+        pytest.raises(CheckpointCorrupt, match=r"could run code: fractions\.Fraction\. .*add_safe_globals"),
+    ):
+        Keeping.load_from_checkpoint(path, weights_only=False)
+    with torch.serialization.safe_globals([Fraction]):
+        assert Keeping.load_from_checkpoint(path).half == Fraction(1, 2)
+
+
+def test_what_cannot_be_saved_is_named() -> None:
+    class Keeping(Regression):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["double"] = lambda x: 2 * x
+
+    trainer = L.Trainer(**QUIET, max_epochs=1)
+    trainer.fit(Keeping(), loader(4))
+    with pytest.raises(MisconfigurationError, match=r"on_save_checkpoint .*gave cannot be saved: .*lambda"):
+        trainer.save_checkpoint("never.ckpt")
 
 
 def test_datasets_become_loaders() -> None:
@@ -90,11 +118,11 @@ def test_an_optimizer_is_toggled_for_a_while() -> None:
 
 def test_properties_of_the_trainer() -> None:
     trainer = L.Trainer(**QUIET, max_epochs=1)
-    assert trainer.fit_loop is None and trainer.scaler is None
+    assert trainer.fit_loop.epoch_loop.val_loop is trainer.predict_loop is trainer.scaler is None
     assert trainer.distributed_sampler_kwargs == {"num_replicas": 1, "rank": 0}
     module = Regression()
     trainer.fit(module, loader(4))
-    assert trainer.fit_loop is trainer.training_loop is not None and module.device_mesh is None
+    assert trainer.fit_loop.max_batches == trainer.num_training_batches and module.device_mesh is None
     with pytest.raises(MisconfigurationError, match=r"all_gather.* is over all ranks"):
         module.all_gather(torch.ones(1), group=object())
 

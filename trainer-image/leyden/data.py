@@ -27,6 +27,10 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
     ``DataLoader`` objects.
     """
 
+    CHECKPOINT_HYPER_PARAMS_KEY = "datamodule_hyper_parameters"
+    CHECKPOINT_HYPER_PARAMS_NAME = "datamodule_hparams_name"
+    CHECKPOINT_HYPER_PARAMS_TYPE = "datamodule_hparams_type"
+
     name: str | None = None
     trainer: Trainer | None = None
 

@@ -3,6 +3,7 @@
 The class name is the reason that ends up in a job's status, and the message is one sentence for people.
 """
 
+import warnings
 from collections.abc import Iterable
 
 
@@ -58,9 +59,13 @@ class SIGTERMException(SystemExit):
 
 
 def only_weights(weights_only: bool | None) -> None:
-    """Refuse the ``weights_only=False`` of Lightning's methods."""
+    """Warn of the ``weights_only=False`` of Lightning's methods."""
     if weights_only is False:
-        raise MisconfigurationError("weights_only=False is not allowed: a checkpoint must not be able to run code")
+        warnings.warn(
+            "weights_only=False has no effect: a checkpoint must not be able to run code. Name the classes that it may "
+            "hold beside weights and plain values: torch.serialization.add_safe_globals([...])",
+            stacklevel=3,
+        )
 
 
 def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -34,6 +34,16 @@ TEST = Stage("test", "test_step", "test", RunningStage.TESTING)
 PREDICT = Stage("predict", "predict_step", "predict", RunningStage.PREDICTING)
 
 
+class DataSource(NamedTuple):
+    """What gives a loop's loaders."""
+
+    instance: Callable[[], Any] | None
+
+    def is_defined(self) -> bool:
+        """Whether there is anything."""
+        return self.instance is not None
+
+
 class EvaluationLoop:
     """One pass over the loaders of a stage, each sample exactly once over all ranks."""
 
@@ -53,7 +63,6 @@ class EvaluationLoop:
         self.current_batch_indices: list[int] = []
         self.module = trainer.lightning_module
         self.stage = stage
-        self.limit = getattr(trainer.settings, f"limit_{stage.short}_batches")
         step: Callable[..., Any] = getattr(self.module, stage.step)
         self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(step).parameters
         self.step = bind_step(trainer, stage.step, step)
@@ -66,6 +75,17 @@ class EvaluationLoop:
         self.on_batch_start, self.on_batch_end = (
             getattr(hooks, f"on_{stage.name}_batch_{moment}") for moment in ("start", "end")
         )
+
+    @property
+    def limit(self) -> int | float:
+        """Batches to take of each loader, or the part of them."""
+        limit: int | float = getattr(self.trainer.settings, f"limit_{self.stage.short}_batches")
+        return limit
+
+    @property
+    def _data_source(self) -> DataSource:
+        # Private in Lightning too, where libraries ask it in `configure_optimizers`: GluonTS does.
+        return DataSource(self.loader)
 
     @property
     def enabled(self) -> bool:

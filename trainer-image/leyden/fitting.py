@@ -35,6 +35,8 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     trainer.train_loader = trainer.loader_of(train_loaders, "train")
     if trainer.train_loader is None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
+    validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
+    trainer.evaluation_loops["val"] = validation
     _configure_optimizers(trainer)
     hooks.on_fit_start()
     begin_logging(trainer)
@@ -44,8 +46,6 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
             keeper.resumed(trainer)
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
-    validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
-    trainer.evaluation_loops["val"] = validation
     if checkpoint is None:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)

@@ -5,6 +5,7 @@ The table is bound once per run and holds only what is really overridden, so tha
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,15 @@ def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope) -> Cal
     return hook
 
 
+def takes_nothing(call: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments: else it is a method of the program's own by the name of a hook."""
+    try:
+        inspect.signature(call).bind()
+    except TypeError:
+        return False
+    return True
+
+
 class HookTable:
     """All hooks of a run as attributes, for example ``table.on_train_batch_start(batch, batch_idx)``."""
 
@@ -111,7 +121,7 @@ class HookTable:
         if with_module and overrides(self._module, name):
             calls.append(self._profiled("LightningModule", self._module, name, getattr(self._module, name)))
         if alias and name in EVERY_STAGE:
-            older = self._calls(EVERY_STAGE[name], callbacks, with_module, alias=False)
+            older = [c for c in self._calls(EVERY_STAGE[name], callbacks, with_module, alias=False) if takes_nothing(c)]
             calls = older + calls if name.endswith("_start") else calls + older
         return calls
 

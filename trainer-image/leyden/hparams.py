@@ -55,17 +55,31 @@ def running_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
     subclass's."""
     named: dict[str, Any] = {}
     while frame is not None and frame.f_code.co_name == "__init__":
-        values = inspect.getargvalues(frame)
-        if not values.args or values.locals.get(values.args[0]) is not owner:
+        its_owner, arguments = frame_arguments(frame)
+        if its_owner is not owner:
             break
-        named.update({name: values.locals[name] for name in values.args[1:] if name in values.locals})
-        named.update(values.locals.get(values.keywords or "", {}))
+        named.update(arguments)
         frame = frame.f_back
     return named
 
 
+def frame_arguments(frame: FrameType) -> tuple[object, dict[str, Any]]:
+    """The object whose method runs in a frame, and the method's arguments by name; ``**kwargs`` are merged in."""
+    values = inspect.getargvalues(frame)
+    if not values.args:
+        return None, {}
+    named = {name: values.locals[name] for name in values.args[1:] if name in values.locals}
+    return values.locals.get(values.args[0]), {**named, **values.locals.get(values.keywords or "", {})}
+
+
 class HyperparametersMixin:
     """``save_hyperparameters`` and ``hparams`` for modules and data modules."""
+
+    CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
+    """Where a checkpoint has them."""
+
+    CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
+    CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
 
     def save_hyperparameters(
         self, *args: Any, ignore: str | Sequence[str] | None = None, frame: Any = None, logger: bool = True
@@ -76,7 +90,8 @@ class HyperparametersMixin:
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         caller = inspect.currentframe() if frame is None else None
-        given = {**running_arguments(self, caller.f_back if caller else frame), **constructor_arguments(self)}
+        # As they are now: a constructor may have put something in the place of a default.
+        given = {**constructor_arguments(self), **running_arguments(self, caller.f_back if caller else frame)}
         if not args:
             chosen = given
         elif all(isinstance(arg, str) for arg in args):

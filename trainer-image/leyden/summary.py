@@ -86,14 +86,15 @@ class ModelSummary:
         rows = [("", "Name", "Type", "Params", "Mode", *(("In sizes", "Out sizes") if self._sizes else ()))]
         layers = zip(self.layer_names, self.layer_types, self.param_nums, self.training_modes, strict=True)
         for index, (name, kind, count, training) in enumerate(layers):
-            row = (str(index), name, kind, human(count), "train" if training else "eval")
+            row = (str(index), name, kind, get_human_readable_count(count), "train" if training else "eval")
             sizes = (str(self.in_sizes[index]), str(self.out_sizes[index]))
             rows.append(row + (sizes if self._sizes else ()))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [" | ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "-" * max(map(len, lines)))
-        trained = f"{human(self.trainable_parameters)} of them trained"
-        lines.append(f"{human(self.total_parameters)} parameters, {trained}, {self.model_size:.3f} MB in memory")
+        trained = f"{get_human_readable_count(self.trainable_parameters)} of them trained"
+        total = get_human_readable_count(self.total_parameters)
+        lines.append(f"{total} parameters, {trained}, {self.model_size:.3f} MB in memory")
         return "\n".join(lines)
 
 
@@ -121,7 +122,7 @@ def _size(parameter: Tensor) -> int:
     return 0 if isinstance(parameter, nn.UninitializedParameter) else parameter.numel()
 
 
-def human(number: int) -> str:
+def get_human_readable_count(number: int) -> str:
     """A count like ``1.2 K``."""
     value = float(number)
     for unit in UNITS[:-1]:

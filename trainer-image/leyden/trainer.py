@@ -28,6 +28,7 @@ from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source
 from leyden.loggers import Logger
+from leyden.loops import FitLoop
 from leyden.module import LightningModule
 from leyden.plugins import Plugins
 from leyden.reporting import Reporting
@@ -231,6 +232,11 @@ class Trainer(Reporting):
         """A warning on rank 0, once per place."""
         if self.is_global_zero:
             warnings.warn(message, stacklevel=3)
+
+    @property
+    def fit_loop(self) -> FitLoop:
+        """How far ``fit`` is and how long it goes, by the names that Lightning has for it."""
+        return FitLoop(self)
 
     @property
     def estimated_stepping_batches(self) -> float:

@@ -91,6 +91,7 @@ class TrainerState:
         self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
         self.forward_inputs: list[Any] = []
+        self.looked_into_checkpoint = False
         self.training_loop: TrainingLoop | None = None
         self.agreement: Agreement | None = None
         self.stop_signal = StopSignal()
@@ -194,11 +195,6 @@ class TrainerState:
         return self._loaders("predict")
 
     @property
-    def fit_loop(self) -> TrainingLoop | None:
-        """The loop of ``fit``, once it has begun."""
-        return self.training_loop
-
-    @property
     def validate_loop(self) -> EvaluationLoop | None:
         """The loop of validations, once it has begun."""
         return self.evaluation_loops.get("val")
@@ -219,9 +215,9 @@ class TrainerState:
         return self.precision_plugin.scaler
 
     @property
-    def predict_loop(self) -> EvaluationLoop:
-        """The loop of ``predict``, with its predictions and the samples they are of."""
-        return self.evaluation_loops["predict"]
+    def predict_loop(self) -> EvaluationLoop | None:
+        """The loop of ``predict``, once it has begun, with its predictions and the samples they are of."""
+        return self.evaluation_loops.get("predict")
 
     def _batches(self, stage: str) -> list[float]:
         loop = self.evaluation_loops.get(stage)

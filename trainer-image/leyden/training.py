@@ -60,6 +60,8 @@ class TrainingLoop:
         """Batches of the running epoch, as far as known."""
         self.lengths_differ = False
         """Whether a rank may run out of batches before the others do."""
+        self.batch_idx, self.total_batch_idx = self.state.batch_idx - 1, self.state.batches - 1
+        """The batch that runs or ran last: in its epoch, and of all."""
         self.resumed_at = 0
         self.exhausted = False
         self._batch: Any = None
@@ -117,9 +119,9 @@ class TrainingLoop:
         self.trainer.epoch_closed = False
 
     def _finished(self, epoch_ended: bool = False) -> bool:
-        settings, state = self.settings, self.state
+        max_epochs, state = self.trainer.max_epochs, self.state
         epochs = state.epoch + epoch_ended
-        if settings.max_epochs != -1 and epochs >= settings.max_epochs:
+        if max_epochs != -1 and epochs >= max_epochs:
             return True
         return state.global_step >= self.max_steps or self._may_stop(epochs)
 
@@ -234,7 +236,9 @@ class TrainingLoop:
         return batch
 
     def _run_batch(self, batch: Any, last: bool) -> int | None:
-        state, trainer, hooks, index = self.state, self.trainer, self.hooks, self.state.batch_idx
+        state, trainer, hooks = self.state, self.trainer, self.hooks
+        index = self.batch_idx = state.batch_idx
+        self.total_batch_idx = state.batches
         batch = self.transfer(batch, 0)
         self.scope.enter_batch(batch)
         due = last or (index + 1) % trainer.accumulate_grad_batches == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -210,6 +211,31 @@ def loaded_with_other_arguments(seen: Seen) -> None:
     found = Model.load_from_checkpoint(seen.folder / "one.ckpt", lr=0.3)
     seen.values["hparams"] = dict(found.hparams)
     seen.modules.append(found)
+
+
+@program
+def hyperparameters_that_a_constructor_completes(seen: Seen) -> None:
+    class Base(Trained):
+        def __init__(self, lr: float, sizes: Any = None, **kwargs: Any) -> None:
+            sizes = sizes or [1]
+            super().__init__(lr)
+            self.save_hyperparameters()
+
+    class Model(Base):
+        def __init__(self, depth: int = 1, **kwargs: Any) -> None:
+            depth = depth * 2
+            kwargs["width"] = 3
+            super().__init__(0.1, depth=depth, **kwargs)
+            self.save_hyperparameters("depth")
+
+    model = seen.watched(Model(2))
+    seen.values["hparams"] = dict(model.hparams)
+    seen.values["initial"] = dict(model.hparams_initial)
+    seen.values["keys"] = [
+        getattr(kind, f"CHECKPOINT_HYPER_PARAMS_{name}")
+        for kind in (pl.LightningModule, pl.LightningDataModule)
+        for name in ("KEY", "NAME", "TYPE")
+    ]
 
 
 @program

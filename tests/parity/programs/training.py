@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from parity.models import Data, Loaded, Trained, Whole, loader
-from parity.recording import Seen, program
+from parity.recording import Seen, different, program
 
 
 @program
@@ -275,3 +275,78 @@ def a_learning_rate_is_found(seen: Seen) -> None:
     seen.values["results"] = found.results
     seen.values["suggestion"] = [found.suggestion(), found.suggestion(skip_begin=3, skip_end=5), model.lr]
     seen.modules.append(model)
+
+
+@program
+def how_far_the_loops_are(seen: Seen) -> None:
+    places: list[Any] = []
+
+    class Model(Whole):
+        dropout = 0.0
+
+        def note(self, where: str) -> None:
+            fit = self.trainer.fit_loop
+            epoch = fit.epoch_loop
+            places.append((where, epoch.batch_idx, epoch.total_batch_idx, epoch.global_step, fit.max_epochs))
+
+        def configure_optimizers(self) -> Any:
+            self.trainer.fit_loop.setup_data()
+            seen.values["batches"] = self.trainer.fit_loop.max_batches
+            seen.values["validates"] = [
+                self.trainer.enable_validation,
+                self.trainer.fit_loop.epoch_loop.val_loop._data_source.is_defined(),
+            ]
+            return super().configure_optimizers()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.note("step")
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.note("validation")
+            return super().validation_step(batch, batch_idx)
+
+        def on_train_epoch_start(self) -> None:
+            self.note("epoch")
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.note("batch end")
+
+        def on_train_epoch_end(self) -> None:
+            self.note("epoch end")
+            if self.current_epoch == 1:
+                self.trainer.fit_loop.max_epochs = 3
+
+    trainer = seen.trainer(max_epochs=2, limit_val_batches=1)
+    trainer.fit(seen.watched(Model()), loader(), loader(4))
+    seen.values["places"] = places
+    seen.values["limits"] = [
+        getattr(trainer.fit_loop, f"{end}_{of}") for end in ("min", "max") for of in ("epochs", "steps")
+    ]
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(trainer.lightning_module, loader())
+    seen.values["longer"] = [trainer.current_epoch, trainer.global_step]
+
+
+@different("a fit that goes on from another reads its loader once, not twice, so dropout draws other numbers")
+def a_fit_after_a_fit(seen: Seen) -> None:
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(seen.watched(Trained()), loader())
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(trainer.lightning_module, loader())
+
+
+@program
+def a_method_by_the_name_of_an_older_hook(seen: Seen) -> None:
+    class Model(Whole):
+        def on_epoch_end(self, outputs: list[Any]) -> None:
+            seen.values["outputs"] = outputs
+
+        def on_train_epoch_end(self) -> None:
+            self.on_epoch_end([self.current_epoch])
+
+    class Watching(pl.Callback):
+        def on_epoch_start(self, run: Any, name: str, epoch: int) -> None:
+            raise AssertionError("a method of its own")
+
+    seen.trainer(callbacks=[Watching()]).fit(seen.watched(Model()), loader(), loader(4))

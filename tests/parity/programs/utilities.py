@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -82,3 +86,41 @@ def demos_train(seen: Seen) -> None:
     data = DataLoader(RandomIterableDatasetWithLen(32, 4), batch_size=2)
     seen.trainer(max_epochs=1).fit(seen.watched(DemoModel()), data)
     seen.values["dicts"] = [len(RandomDictDataset(4, 3)), RandomDictDataset(4, 3)[1]]
+
+
+@program
+def utilities_of_the_lower_half(seen: Seen) -> None:
+    from lightning.fabric.loggers.logger import rank_zero_experiment
+    from lightning.fabric.utilities import move_data_to_device as moved
+    from lightning.fabric.utilities.cloud_io import get_filesystem
+    from lightning.fabric.utilities.data import sized_len
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.logger import _add_prefix, _convert_params, _flatten_dict
+    from lightning.fabric.utilities.rank_zero import WarningCache, rank_prefixed_message, rank_zero_only
+    from lightning.fabric.utilities.seed import seed_everything
+    from lightning.fabric.utilities.types import _PATH
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException as Upper
+    from lightning.pytorch.utilities.parsing import get_init_args
+
+    class Sized:
+        def __init__(self, size: int = 3, **others: Any) -> None:
+            size = size + 1
+            self.given = get_init_args(inspect.currentframe())
+
+    nested = {"model": {"depth": 2, "sizes": [1, 2]}, "lr": 0.1}
+    seen.values["params"] = [_convert_params(None), _convert_params(Namespace(a=1)), _flatten_dict(nested)]
+    seen.values["metrics"] = [_add_prefix({"loss": 0.5}, "run", "-"), _add_prefix({"loss": 0.5}, "", "-")]
+    streamed = DataLoader(RandomIterableDatasetWithLen(2, 6))
+    seen.values["lengths"] = [sized_len([1, 2]), sized_len(iter([1])), sized_len(streamed)]
+    seen.values["rank"] = [rank_zero_only.rank, rank_prefixed_message("said", 2), rank_prefixed_message("said", None)]
+    seen.values["seed"] = [seed_everything(5), float(torch.rand(1)), _PATH.__args__ == (str, Path)]
+    seen.values["arguments"] = Sized(5, width=2).given
+    seen.values["same"] = [issubclass(MisconfigurationException, Upper), moved([torch.ones(2)], torch.device("cpu"))]
+    seen.values["files"] = get_filesystem(seen.folder).exists(str(seen.folder))
+    cache = WarningCache()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            cache.warn("once")
+    seen.values["told"] = [str(warning.message) for warning in told]
+    seen.values["experiment"] = rank_zero_experiment(lambda logger: 3)(pl.loggers.CSVLogger(seen.folder))

@@ -61,10 +61,12 @@ class BasePredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self.interval != "epoch":
+            assert trainer.predict_loop is not None, "its hook runs in it"
             indices = trainer.predict_loop.current_batch_indices
             self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.keeps_predictions:
             loop = trainer.predict_loop
+            assert loop is not None, "its hook runs in it"
             self.write_on_epoch_end(trainer, pl_module, loop.predictions, loop.epoch_batch_indices)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import torch
 
 from leyden import optim, rng
 from leyden.checkpoint import arguments, progress
+from leyden.errors import MisconfigurationError
 from leyden.logs import merge_states
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 LIGHTNING_VERSION = "2.6.6"
 """The release whose checkpoint keys are used."""
+
+OWN_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "leyden")
+"""What is of tensors and plain values whatever a program does."""
 
 
 def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) -> dict[str, Any]:
@@ -38,8 +44,8 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         },
     }
     if module.hparams:
-        checkpoint["hparams_name"] = "kwargs"
-        checkpoint["hyper_parameters"] = arguments.storable(dict(module.hparams))
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = "kwargs"
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(module.hparams))
     if not weights_only:
         checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
         if (scaler := trainer.precision_plugin.scaler) is not None:
@@ -48,12 +54,32 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:
-        checkpoint["datamodule_hyper_parameters"] = arguments.storable(dict(data.hparams))
+        checkpoint[data.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(data.hparams))
         checkpoint[type(data).__qualname__] = data.state_dict()
     for callback in () if weights_only else trainer.callbacks:
         callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
+    if trainer.is_global_zero and not trainer.looked_into_checkpoint:
+        trainer.looked_into_checkpoint = True
+        _warn_of_what_is_not_read(trainer, {key: value for key, value in checkpoint.items() if key not in OWN_KEYS})
     return checkpoint
+
+
+def _warn_of_what_is_not_read(trainer: Trainer, given: dict[str, Any]) -> None:
+    """What hooks and callbacks gave may be of classes that are refused when it is read: better said now than then."""
+    written = io.BytesIO()
+    try:
+        torch.save(given, written)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise MisconfigurationError(f"what on_save_checkpoint or a state_dict gave cannot be saved: {error}") from error
+    written.seek(0)
+    with torch.serialization.safe_globals(arguments.safe_classes(type(trainer.lightning_module))):
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(written))
+    if names:
+        trainer.warn(
+            f"the checkpoint holds {', '.join(names)} beside weights and plain values: reading it is refused unless "
+            "torch.serialization.add_safe_globals([...]) names them"
+        )
 
 
 def _position(trainer: Trainer) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import re
 import zipfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -60,15 +62,27 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
         raise CheckpointCorrupt(
-            f"{path} holds more than weights and plain values, and is not read because that could run code: {reason}"
+            f"{path} holds more than weights and plain values, and is not read because that could run code: "
+            f"{_beyond_weights(path, error)}"
         ) from error
     except (EOFError, RuntimeError) as error:
         raise CheckpointCorrupt(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise CheckpointCorrupt(f"{path} is not a checkpoint: it has no 'state_dict'")
     return contents
+
+
+def _beyond_weights(path: Place, error: pickle.UnpicklingError) -> str:
+    """What a file asks for that it must not have, and how a user may let it."""
+    named = re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))  # the first of them
+    if path.is_file():
+        # Where not all of it is a pickle as torch writes it, the first is enough.
+        with suppress(ValueError, EOFError, pickle.UnpicklingError), path.open("rb") as file:
+            named = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+    if not named:
+        return str(error).split("\n")[0]
+    return f"{', '.join(named)}. Classes that you trust are let in with torch.serialization.add_safe_globals([...])"
 
 
 def load_module(
@@ -79,7 +93,7 @@ def load_module(
     contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
     stored = {
         **contents.get("leyden", {}).get("arguments", {}),
-        **contents.get("hyper_parameters", {}),
+        **contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}),
         **replaced,
     }
     module = cls(**_accepted(cls, stored, path))
@@ -92,7 +106,7 @@ def load_data(cls: type[D], checkpoint_path: PathLike, map_location: Any, replac
     """See :meth:`leyden.LightningDataModule.load_from_checkpoint`."""
     path = place(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu")
-    data = cls(**_accepted(cls, {**contents.get("datamodule_hyper_parameters", {}), **replaced}, path))
+    data = cls(**_accepted(cls, {**contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), **replaced}, path))
     if (state := contents.get(cls.__qualname__)) is not None:
         data.load_state_dict(state)
     return data

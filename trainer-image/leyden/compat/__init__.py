@@ -17,13 +17,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from leyden.compat.names import HOMES, NOT_PROVIDED
+from leyden.compat.names import FABRIC, HOMES, NOT_PROVIDED
 
-ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning")
-"""Longer names first: the first that fits is taken."""
+ROOTS = {
+    "lightning.fabric": FABRIC,
+    "lightning_fabric": FABRIC,
+    "lightning.pytorch": HOMES,
+    "pytorch_lightning": HOMES,
+    "lightning": HOMES,
+}
+"""Where the modules of a package are found. Longer names first: the first that fits is taken."""
 
-
-PACKAGES = ("pytorch_lightning", "lightning")
+PACKAGES = ("lightning_fabric", "pytorch_lightning", "lightning")
 FOR_CHILDREN = str(Path(__file__).parent / "path")
 """Holds packages of these names, for the path of child processes."""
 
@@ -50,11 +55,11 @@ def become(name: str) -> None:
     sys.modules[name] = module_from_spec(spec)
 
 
-def _inside(fullname: str) -> str | None:
-    """The part of a module's name behind the package's own; ``None`` for other packages."""
-    for root in ROOTS:
+def _home(fullname: str) -> str | None:
+    """Leyden's module in the place of one of Lightning's; empty where there is none, ``None`` for other packages."""
+    for root, homes in ROOTS.items():
         if fullname == root or fullname.startswith(f"{root}."):
-            return fullname[len(root) + 1 :]
+            return homes.get(fullname[len(root) + 1 :], "")
     return None
 
 
@@ -64,17 +69,17 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        inside = _inside(fullname)
-        if inside is None:
+        home = _home(fullname)
+        if home is None:
             return None
-        if inside not in HOMES:
+        if not home:
             raise ModuleNotFoundError(_not_provided(fullname), name=fullname)
         return ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        inside = _inside(spec.name)
-        assert inside is not None, "find_spec() takes no other names"
-        return _Module(spec.name, inside)
+        home = _home(spec.name)
+        assert home, "find_spec() takes no other names"
+        return _Module(spec.name, home)
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing to run: names are looked up when they are used."""
@@ -83,21 +88,19 @@ class _Finder(MetaPathFinder, Loader):
 class _Module(ModuleType):
     """A module of Lightning's with Leyden's things in it."""
 
-    def __init__(self, name: str, inside: str):
+    def __init__(self, name: str, home: str):
         super().__init__(name, f"{name}, by Leyden")
-        self.__dict__["_inside"] = inside
+        self.__dict__["_home"] = home
 
     def __getattr__(self, name: str) -> Any:
-        inside = self.__dict__["_inside"]
-        home = import_module(HOMES[inside])
+        home = import_module(self.__dict__["_home"])
         if name == "__version__":
             from leyden.checkpoint.capture import LIGHTNING_VERSION
 
             return LIGHTNING_VERSION
-        if name.startswith("_") and name != "__all__":
+        if name.startswith("_") and name != "__all__" and name not in getattr(home, "__all__", ()):
             raise AttributeError(name)
-        child = f"{inside}.{name}".lstrip(".")
-        if child in HOMES or (self.__name__ == "lightning" and name == "pytorch"):
+        if _home(f"{self.__name__}.{name}"):
             return import_module(f"{self.__name__}.{name}")
         if hasattr(home, name):
             return getattr(home, name)
@@ -106,7 +109,7 @@ class _Module(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __dir__(self) -> list[str]:
-        return dir(import_module(HOMES[self.__dict__["_inside"]]))
+        return dir(import_module(self.__dict__["_home"]))
 
 
 def _not_provided(name: str) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from leyden.callbacks import Callback
 from leyden.data import LightningDataModule
 from leyden.errors import bad_value
 from leyden.hooks import overrides
+from leyden.hparams import frame_arguments
 from leyden.loaders import move
 from leyden.module import LightningModule
 from leyden.rng import isolated
@@ -23,6 +25,7 @@ from leyden.rng import isolated
 __all__ = [
     "GradClipAlgorithmType",
     "garbage_collection_cuda",
+    "get_init_args",
     "grad_norm",
     "is_oom_error",
     "is_overridden",
@@ -57,6 +60,11 @@ def grad_norm(module: nn.Module, norm_type: float | int | str, group_separator: 
     if norms:
         found[f"grad_{kind}_norm_total"] = torch.linalg.vector_norm(torch.stack(list(norms.values())), kind)
     return found
+
+
+def get_init_args(frame: FrameType) -> dict[str, Any]:
+    """Arguments of the constructor that runs in a frame, by name."""
+    return frame_arguments(frame)[1] if "__class__" in frame.f_locals else {}
 
 
 def is_oom_error(exception: BaseException) -> bool:

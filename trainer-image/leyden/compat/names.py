@@ -74,6 +74,7 @@ HOMES = {
         ),
         "leyden.compat.utilities",
     ),
+    "loggers.utilities": "leyden.compat.for_loggers",
     "utilities.types": "leyden.compat.types",
     "trainer.states": "leyden.states",
     **dict.fromkeys(
@@ -98,13 +99,34 @@ HOMES = {
 }
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
+FABRIC = {
+    **dict.fromkeys(
+        (
+            *("", "utilities"),
+            *(
+                f"utilities.{name}"
+                for name in (
+                    *("apply_func", "cloud_io", "data", "enums", "exceptions", "logger", "rank_zero", "seed", "types"),
+                    "warnings",
+                )
+            ),
+        ),
+        "leyden.compat.fabric",
+    ),
+    **dict.fromkeys(("loggers", *(f"loggers.{n}" for n in ("csv_logs", "logger", "tensorboard"))), "leyden.loggers"),
+    **dict.fromkeys(
+        ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))), "leyden.accelerators"
+    ),
+}
+"""The same of ``lightning.fabric``, of which libraries written for Lightning take a little. There is no ``Fabric``."""
+
 HELPERS = """
     BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel EarlyStoppingReason
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
     SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 WriteInterval clean_namespace collect_init_args convert_inf
     disable_possible_user_warnings do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
-    get_device_stats get_formatted_model_size get_human_readable_count get_init_args get_nvidia_gpu_stats
+    get_device_stats get_formatted_model_size get_nvidia_gpu_stats
     get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
     is_cudnn_snafu is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr
     lightning_setattr merge_dicts multiplicative parse_batch_shape parse_class_init_keys recursive_detach
@@ -155,7 +177,7 @@ NOT_PROVIDED = frozenset(
 MODULES = """
     accelerators.mps accelerators.xla
     core.saving demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
-    loggers.utilities loops overrides plugins.io plugins.layer_sync serve
+    loops overrides plugins.io plugins.layer_sync serve
     strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
     trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
     utilities.deepspeed utilities.imports utilities.migration utilities.model_registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
@@ -9,6 +10,7 @@ from leyden.combined import CombinedLoader
 from leyden.compat.helpers import (
     GradClipAlgorithmType,
     garbage_collection_cuda,
+    get_init_args,
     grad_norm,
     is_oom_error,
     is_overridden,
@@ -29,13 +31,17 @@ __all__ = [
     "GradClipAlgorithmType",
     "MisconfigurationException",
     "SIGTERMException",
+    "WarningCache",
     "garbage_collection_cuda",
+    "get_init_args",
     "grad_norm",
     "is_oom_error",
     "is_overridden",
     "isolate_rng",
     "measure_flops",
     "move_data_to_device",
+    "rank_prefixed_message",
+    "rank_zero_debug",
     "rank_zero_deprecation",
     "rank_zero_info",
     "rank_zero_only",
@@ -61,3 +67,36 @@ def rank_zero_deprecation(message: str, stacklevel: int = 5) -> None:
 def rank_zero_info(*args: Any) -> None:
     """Print on rank 0."""
     print(*args, flush=True)
+
+
+@rank_zero_only
+def rank_zero_debug(*args: Any) -> None:
+    """A line for developers, on rank 0."""
+    logging.getLogger("leyden").debug(*args, stacklevel=3)
+
+
+def rank_prefixed_message(message: str, rank: int | None) -> str:
+    """The message with the rank that it is from."""
+    return message if rank is None else f"[rank: {rank}] {message}"
+
+
+class WarningCache(set[str]):
+    """Warnings that were given, none of them twice."""
+
+    def warn(self, message: str, stacklevel: int = 5, **kwargs: Any) -> None:
+        """A warning on rank 0, the first time."""
+        if message not in self:
+            self.add(message)
+            rank_zero_warn(message, stacklevel=stacklevel, **kwargs)
+
+    def deprecation(self, message: str, stacklevel: int = 6) -> None:
+        """The same for developers."""
+        if message not in self:
+            self.add(message)
+            rank_zero_deprecation(message, stacklevel=stacklevel)
+
+    def info(self, message: str) -> None:
+        """Print on rank 0, the first time."""
+        if message not in self:
+            self.add(message)
+            rank_zero_info(message)

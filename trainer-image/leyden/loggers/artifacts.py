@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,21 +39,27 @@ class ArtifactLogger(Logger):
             self._upload_new(callback)
 
     def _upload_new(self, callback: ModelCheckpoint) -> None:
-        scores: dict[str, Any] = {
-            callback.last_model_path: None,
-            callback.best_model_path: callback.best_model_score,
-            **callback.best_k_models,
-        }
-        changed = {path: Path(path).stat().st_mtime for path in scores if Path(path).is_file()}
-        for path in sorted(changed, key=lambda path: changed[path]):
-            if self._uploaded.get(path) == changed[path]:
-                continue
+        for changed, path, score, _ in changed_checkpoints(callback, self._uploaded):
             aliases = ["latest", "best"] if path == callback.best_model_path else ["latest"]
-            self._upload(path, _metadata(path, scores[path], callback), aliases)
-            self._uploaded[path] = changed[path]
+            self._upload(path, _metadata(path, score, callback), aliases)
+            self._uploaded[path] = changed
 
     def _upload(self, path: str, metadata: dict[str, Any], aliases: list[str]) -> None:
         raise NotImplementedError
+
+
+def changed_checkpoints(callback: ModelCheckpoint, seen: Mapping[str, float]) -> list[tuple[float, str, Any, str]]:
+    """What a callback keeps that changed since it was ``seen``, the oldest first.
+
+    Of each the time of its change, its path, its score, and what it is: ``latest``, ``best`` or ``best_k``.
+    """
+    kept: dict[str, tuple[Any, str]] = {
+        callback.last_model_path: (callback.current_score, "latest"),
+        callback.best_model_path: (callback.best_model_score, "best"),
+        **{path: (score, "best_k") for path, score in callback.best_k_models.items()},
+    }
+    found = [(Path(path).stat().st_mtime, path, *of_it) for path, of_it in kept.items() if Path(path).is_file()]
+    return sorted((item for item in found if seen.get(item[1]) != item[0]), key=lambda item: item[0])
 
 
 def _metadata(path: str, score: Any, callback: ModelCheckpoint) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ class Profiler:
     def profiled(self, action_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function`` as an action."""
 
+        @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             self.start(action_name)
             try:

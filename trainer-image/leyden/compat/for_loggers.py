@@ -1,0 +1,33 @@
+"""What loggers of other projects take from Lightning's own. The names are Lightning's, private as they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from leyden.loggers.artifacts import changed_checkpoints
+from leyden.loggers.base import as_dict, flatten
+
+__all__ = ["_add_prefix", "_convert_params", "_flatten_dict", "_sanitize_callable_params", "_scan_checkpoints"]
+
+_convert_params = as_dict
+_scan_checkpoints = changed_checkpoints
+
+
+def _flatten_dict(params: Mapping[Any, Any], delimiter: str = "/", parent_key: str = "") -> dict[str, Any]:
+    """Nested hyperparameters by names of their keys, from the outermost on."""
+    flat = flatten(params)
+    outer = f"{parent_key}{delimiter}" if parent_key else ""
+    return {outer + name.replace("/", delimiter): value for name, value in flat.items()}
+
+
+def _sanitize_callable_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Functions and classes among hyperparameters as their names."""
+    return {
+        name: getattr(value, "__name__", str(value)) if callable(value) else value for name, value in params.items()
+    }
+
+
+def _add_prefix(metrics: Mapping[str, float], prefix: str, separator: str) -> Mapping[str, float]:
+    """Metrics by names with the logger's prefix."""
+    return {f"{prefix}{separator}{name}": value for name, value in metrics.items()} if prefix else metrics
