@@ -139,11 +139,17 @@ def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataMod
     module.teardown(stage)
 
 
-def check_sources(datamodule: LightningDataModule | None, **loaders: Any) -> None:
-    """Refuse two answers to where batches come from."""
-    given = [name for name, value in loaders.items() if value is not None]
-    if datamodule is not None and given:
-        raise MisconfigurationError(f"datamodule and {given[0]} exclude each other: give one of them")
+def sources(datamodule: Any, name: str, loaders: Any, val_dataloaders: Any = None) -> tuple[Any, Any]:
+    """The loaders of the argument ``name`` and the data module, which may stand in their place: ``fit(module, data)``.
+
+    Raises ``MisconfigurationError`` where there are two answers to where batches come from.
+    """
+    if datamodule is None and isinstance(loaders, LightningDataModule):
+        loaders, datamodule = None, loaders
+    given = name if loaders is not None else "val_dataloaders"
+    if datamodule is not None and (loaders is not None or val_dataloaders is not None):
+        raise MisconfigurationError(f"datamodule and {given} exclude each other: give one of them")
+    return loaders, datamodule
 
 
 @contextmanager
@@ -151,7 +157,7 @@ def evaluation(
     trainer: Trainer, stage: Stage, model: Any, loaders: Any, ckpt_path: str | Path | None, datamodule: Any
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
-    check_sources(datamodule, dataloaders=loaders)
+    loaders, datamodule = sources(datamodule, "dataloaders", loaders)
     if model is None and ckpt_path is None and trainer.checkpoint_callback is not None:
         ckpt_path = trainer.checkpoint_callback.best_model_path or None
     path = checkpoint_path(trainer, ckpt_path)

@@ -134,7 +134,9 @@ class Trainer(Reporting):
         :class:`CheckpointDirectory` among the callbacks resumes by its own plan. ``weights_only``: as if ``True``.
         """
         only_weights(weights_only)
-        running.check_sources(datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders)
+        train_dataloaders, datamodule = running.sources(
+            datamodule, "train_dataloaders", train_dataloaders, val_dataloaders
+        )
         path = running.fit_path(self, ckpt_path)
         self.reset_run()
         with running.running(self, model, datamodule, "fit", fitting.check_steps):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from leyden.evaluation import EvaluationLoop
     from leyden.profilers import Profiler
     from leyden.training import TrainingLoop
+
+
+class Connector(NamedTuple):
+    """How the ranks of a run are connected."""
+
+    is_distributed: bool
+    use_distributed_sampler: bool
 
 
 class TrainerState:
@@ -265,6 +272,11 @@ class TrainerState:
     @property
     def world_size(self) -> int:
         return self.strategy.world.world_size
+
+    @property
+    def _accelerator_connector(self) -> Connector:
+        # Private in Lightning too; what prunes trials (Optuna's, Darts') asks it.
+        return Connector(self.world_size > 1, self.settings.use_distributed_sampler)
 
     @property
     def node_rank(self) -> int:

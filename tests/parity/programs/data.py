@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
 
 from parity.models import Data, Stream, Trained, Whole, batches, loader, samples
@@ -153,3 +154,24 @@ def a_loader_gives_none_now_and_then(seen: Seen) -> None:
     given = batches(8)
     given.batches[1] = None
     seen.trainer(accumulate_grad_batches=2).fit(seen.watched(Trained()), given)
+
+
+@program
+def a_data_module_in_the_place_of_loaders(seen: Seen) -> None:
+    data = Data()
+    trainer = seen.trainer(max_epochs=1)
+    model = seen.watched(Whole())
+    trainer.fit(model, data)
+    seen.values["validate"] = trainer.validate(model, data, verbose=False)
+    seen.values["test"] = trainer.test(model, data, verbose=False)
+    seen.values["predict"] = trainer.predict(model, data)
+
+
+@program
+def a_data_module_beside_loaders(seen: Seen) -> None:
+    for sources in ({"train_dataloaders": Data(), "val_dataloaders": loader(4)}, {"train_dataloaders": loader(4)}):
+        data = None if "val_dataloaders" in sources else Data()
+        try:
+            pl.Trainer(accelerator="cpu", logger=False).fit(Whole(), **sources, datamodule=data)
+        except MisconfigurationException:
+            seen.values[f"refused {len(sources)}"] = True

@@ -21,11 +21,14 @@ from leyden.compat.utilities import (
     seed_everything,
     suggested_max_num_workers,
 )
+from leyden.loggers.base import FabricLogger as Logger
+from leyden.loggers.base import rank_zero_experiment
 
 __all__ = [
     "_DEVICE",
     "_MAP_LOCATION_TYPE",
     "_PATH",
+    "Logger",
     "MisconfigurationException",
     "WarningCache",
     "_add_prefix",
@@ -37,6 +40,7 @@ __all__ = [
     "rank_prefixed_message",
     "rank_zero_debug",
     "rank_zero_deprecation",
+    "rank_zero_experiment",
     "rank_zero_info",
     "rank_zero_only",
     "rank_zero_warn",

@@ -110,10 +110,10 @@ FABRIC = {
                     "warnings",
                 )
             ),
+            *("loggers", "loggers.logger"),
         ),
         "leyden.compat.fabric",
     ),
-    **dict.fromkeys(("loggers", *(f"loggers.{n}" for n in ("csv_logs", "logger", "tensorboard"))), "leyden.loggers"),
     **dict.fromkeys(
         ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))), "leyden.accelerators"
     ),

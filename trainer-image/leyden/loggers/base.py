@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 Params = Mapping[str, Any] | Namespace | None
 
 
-class Logger:
-    """Receives metrics and hyperparameters on rank 0. Only ``log_metrics`` must be overridden.
-
-    A run goes on without a logger that fails: there is one warning, and it is left alone from then on.
-    """
+class FabricLogger:
+    """What a logger needs no Trainer for. Apart for loggers of other projects, which derive from both."""
 
     LOGGER_JOIN_CHAR = "-"
     """Between a logger's ``prefix`` and the name of a metric."""
@@ -40,11 +37,6 @@ class Logger:
     @property
     def version(self) -> int | str | None:
         """The run among those of one name."""
-        return None
-
-    @property
-    def save_dir(self) -> str | None:
-        """Root of the files that it writes."""
         return None
 
     @property
@@ -77,9 +69,6 @@ class Logger:
     def log_graph(self, model: LightningModule, input_array: Any = None) -> None:
         """Take the module's graph, traced with ``input_array`` or the module's ``example_input_array``."""
 
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """A ModelCheckpoint has saved."""
-
     def save(self) -> None:
         """Write what is buffered."""
 
@@ -91,6 +80,21 @@ class Logger:
         if not self._prefix:
             return dict(metrics)
         return {f"{self._prefix}{self.LOGGER_JOIN_CHAR}{name}": value for name, value in metrics.items()}
+
+
+class Logger(FabricLogger):
+    """Receives metrics and hyperparameters on rank 0. Only ``log_metrics`` must be overridden.
+
+    A run goes on without a logger that fails: there is one warning, and it is left alone from then on.
+    """
+
+    @property
+    def save_dir(self) -> str | None:
+        """Root of the files that it writes."""
+        return None
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """A ModelCheckpoint has saved."""
 
 
 class DummyExperiment:
