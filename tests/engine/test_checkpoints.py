@@ -245,6 +245,47 @@ def test_a_module_of_modules_loads_by_its_path_alone(tmp_path: Path, single_file
     assert torch.equal(loaded.encoder(x), module.encoder(x))
 
 
+class Rectified(nn.Module):
+    """Holds a function, which no reader of weights takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.act = nn.functional.relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.linear(x))
+
+
+class Hooked(LitAutoEncoder):
+    def on_train_start(self) -> None:
+        self.encoder.register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(lambda: LitAutoEncoder(Rectified(), nn.Linear(2, 4)), id="a-function"),
+        pytest.param(lambda: Hooked(nn.Linear(4, 2), nn.Linear(2, 4)), id="a-hook"),
+    ],
+)
+def test_an_argument_that_cannot_be_read_spoils_no_checkpoint(
+    tmp_path: Path, module: Callable[[], LitAutoEncoder]
+) -> None:
+    made = module()
+    trainer = L.Trainer(max_epochs=1, callbacks=[CheckpointDirectory(tmp_path / "steps")], **SAVING)
+    trainer.fit(made, loader())
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    for path in (tmp_path / "model.ckpt", tmp_path / "steps"):
+        with pytest.raises(MisconfigurationError, match=r"encoder of .*load_from_checkpoint\(path, encoder=\.\.\."):
+            type(made).load_from_checkpoint(path)
+        loaded = type(made).load_from_checkpoint(path, encoder=module().encoder)
+        assert torch.equal(loaded.decoder.weight, made.decoder.weight)
+    longer = L.Trainer(max_epochs=2, callbacks=[CheckpointDirectory(tmp_path / "steps")], **SAVING)
+    longer.fit(module(), loader())
+    assert longer.global_step == 2 * trainer.global_step
+
+
 def test_a_file_that_could_run_code_is_not_read(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"path": Path("x")}}, tmp_path / "model.ckpt")
     with pytest.raises(CheckpointCorrupt, match="could run code"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 import sys
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +30,42 @@ def storable(values: dict[str, Any], owner: type | None = None) -> dict[str, Any
 
 def _is_storable(value: Any, owner: type | None) -> bool:
     if isinstance(value, nn.Module):
-        classes = safe_classes(owner) if owner is not None else []
-        return all(type(part) in classes for part in value.modules())
+        return owner is not None and _is_readable(value, owner)
     if isinstance(value, dict):
         return all(isinstance(key, PLAIN) and _is_storable(item, owner) for key, item in value.items())
     if isinstance(value, (list, tuple, set)):
         return all(_is_storable(item, owner) for item in value)
     return isinstance(value, Tensor) or type(value) in PLAIN
+
+
+_READ_BACK: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Modules that were looked into: what is asked at each save must cost nothing."""
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_readable(module: nn.Module, owner: type) -> bool:
+    if any(getattr(part, hooks) for part in module.modules() for hooks in HOOKS):
+        return False  # functions, which come and go
+    if module not in _READ_BACK:
+        _READ_BACK[module] = _reads_back(module, owner)
+    return _READ_BACK[module]
+
+
+def _reads_back(module: nn.Module, owner: type) -> bool:
+    """Whether a reader takes what is written of a module: not so where it holds a function, for example, or a layer of
+    another file. Tried without its weights, which can always be read."""
+    tensors: dict[int, Any] = {id(p): nn.Parameter(torch.empty(0), requires_grad=False) for p in module.parameters()}
+    tensors |= {id(b): torch.empty(0) for b in module.buffers()}
+    written = io.BytesIO()
+    try:
+        torch.save(copy.deepcopy(module, tensors), written)
+        written.seek(0)
+        with torch.serialization.safe_globals(safe_classes(owner)):
+            torch.load(written, weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError, RuntimeError):
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

@@ -102,8 +102,9 @@ class _Module(ModuleType):
             raise AttributeError(name)
         if _home(f"{self.__name__}.{name}"):
             return import_module(f"{self.__name__}.{name}")
-        if hasattr(home, name):
-            return getattr(home, name)
+        found = getattr(home, name, None)
+        if found is not None and not isinstance(found, ModuleType):  # what it imports itself is not offered
+            return found
         if name in NOT_PROVIDED:
             raise ImportError(_not_provided(f"{self.__name__}.{name}"), name=self.__name__)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")

@@ -10,7 +10,9 @@ from leyden.compat.for_loggers import _add_prefix, _convert_params, _flatten_dic
 from leyden.compat.types import _DEVICE, _MAP_LOCATION_TYPE, _PATH
 from leyden.compat.utilities import (
     MisconfigurationException,
+    PossibleUserWarning,
     WarningCache,
+    disable_possible_user_warnings,
     move_data_to_device,
     rank_prefixed_message,
     rank_zero_debug,
@@ -30,11 +32,13 @@ __all__ = [
     "_PATH",
     "Logger",
     "MisconfigurationException",
+    "PossibleUserWarning",
     "WarningCache",
     "_add_prefix",
     "_convert_params",
     "_flatten_dict",
     "_sanitize_callable_params",
+    "disable_possible_user_warnings",
     "get_filesystem",
     "move_data_to_device",
     "rank_prefixed_message",

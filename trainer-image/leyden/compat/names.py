@@ -69,6 +69,7 @@ HOMES = {
                     "parsing",
                     "rank_zero",
                     "seed",
+                    "warnings",
                 )
             ),
         ),
@@ -125,7 +126,7 @@ HELPERS = """
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
     SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 WriteInterval clean_namespace collect_init_args convert_inf
-    disable_possible_user_warnings do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
+    do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
     get_device_stats get_formatted_model_size get_nvidia_gpu_stats
     get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
     is_cudnn_snafu is_out_of_cpu_memory is_picklable is_shared_filesystem lightning_getattr lightning_hasattr
@@ -182,7 +183,7 @@ MODULES = """
     trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
     utilities.deepspeed utilities.imports utilities.migration utilities.model_registry
     utilities.model_summary.model_summary_deepspeed utilities.parameter_tying utilities.signature_utils
-    utilities.testing utilities.upgrade_checkpoint utilities.warnings
+    utilities.testing utilities.upgrade_checkpoint
 """
 LEFT_OUT = frozenset(MODULES.split())
 """Modules of Lightning 2.6, without the package's name, that Leyden has not; mostly its inner parts."""

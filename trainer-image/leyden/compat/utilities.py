@@ -30,8 +30,10 @@ __all__ = [
     "CombinedLoader",
     "GradClipAlgorithmType",
     "MisconfigurationException",
+    "PossibleUserWarning",
     "SIGTERMException",
     "WarningCache",
+    "disable_possible_user_warnings",
     "garbage_collection_cuda",
     "get_init_args",
     "grad_norm",
@@ -49,6 +51,15 @@ __all__ = [
     "seed_everything",
     "suggested_max_num_workers",
 ]
+
+
+class PossibleUserWarning(UserWarning):
+    """For programs that silence Lightning's warnings of what may be meant."""
+
+
+def disable_possible_user_warnings(module: str = "") -> None:
+    """Silence :class:`PossibleUserWarning` from modules whose names match."""
+    warnings.filterwarnings("ignore", module=module, category=PossibleUserWarning)
 
 
 @rank_zero_only
