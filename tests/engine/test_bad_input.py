@@ -77,10 +77,6 @@ CASES = {
         lambda: fit(data=5),
         "a loader='int' is not allowed: it must be a DataLoader or any iterable of batches",
     ),
-    "data-module-as-loader": (
-        lambda: fit(data=L.LightningDataModule()),
-        "a loader='LightningDataModule' is not allowed: it must be a DataLoader or any iterable of batches",
-    ),
     "evaluation-loader": (
         lambda: trainer(logger=False).validate(Regression(), object()),
         "a loader='object' is not allowed: it must be a DataLoader or any iterable of batches",

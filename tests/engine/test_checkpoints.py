@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
+from collections import UserDict
 from collections.abc import Callable
+from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -286,8 +291,52 @@ def test_an_argument_that_cannot_be_read_spoils_no_checkpoint(
     assert longer.global_step == 2 * trainer.global_step
 
 
+class Cosine(Regression):
+    """Has values of numpy's and of the standard library in all places of a checkpoint."""
+
+    def __init__(self, lr: Any = 0.1, folder: Any = None, sizes: Any = None) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: numpy.cos(epoch / 10))]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        values = Namespace(name="x", left=timedelta(hours=1)), Fraction(1, 3)
+        checkpoint["own"] = [numpy.arange(3), numpy.datetime64("2026-01-01"), numpy.array(["a", "b"]), *values]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.own = checkpoint["own"]
+
+
+def test_plain_values_come_back(tmp_path: Path) -> None:
+    made = Cosine(lr=numpy.float64(0.05), folder=Path("data"), sizes=frozenset({numpy.int64(3)}))
+    trainer = L.Trainer(max_epochs=1, callbacks=[CheckpointDirectory(tmp_path / "steps")], **SAVING)
+    trainer.fit(made, loader())
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    for path in (tmp_path / "model.ckpt", tmp_path / "steps"):
+        loaded = Cosine.load_from_checkpoint(path)
+        hparams = [loaded.hparams[name] for name in ("lr", "folder", "sizes")]
+        assert hparams == [0.05, Path("data"), [3]] and type(hparams[0]) is float
+        assert [str(value) for value in loaded.own[:3]] == ["[0 1 2]", "2026-01-01", "['a' 'b']"]
+        assert loaded.own[3:] == [
+            Namespace(name="x", left=timedelta(hours=1)),
+            Fraction(1, 3),
+        ]
+    longer = L.Trainer(max_epochs=2, callbacks=[CheckpointDirectory(tmp_path / "steps")], **SAVING)
+    longer.fit(Cosine(lr=0.05), loader())
+    assert longer.global_step == 2 * trainer.global_step
+
+
+def test_numpys_objects_are_not_read(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "own": numpy.array([UserDict()])}, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointCorrupt, match="could run code"):
+        LitAutoEncoder.load_from_checkpoint(tmp_path / "model.ckpt")
+
+
 def test_a_file_that_could_run_code_is_not_read(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}, "hyper_parameters": {"path": Path("x")}}, tmp_path / "model.ckpt")
+    torch.save({"state_dict": {}, "hyper_parameters": {"own": UserDict()}}, tmp_path / "model.ckpt")
     with pytest.raises(CheckpointCorrupt, match="could run code"):
         Regression.load_from_checkpoint(tmp_path / "model.ckpt")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections import UserDict
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +49,23 @@ def test_a_data_module_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
 def test_a_class_that_the_program_trusts_may_be_in_a_checkpoint(tmp_path: Path) -> None:
     class Keeping(Regression):
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-            checkpoint["half"] = Fraction(1, 2)
+            checkpoint["own"] = UserDict(a=1)
 
         def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-            self.half = checkpoint["half"]
+            self.own = checkpoint["own"]
 
     path = tmp_path / "one.ckpt"
     trainer = L.Trainer(**QUIET, max_epochs=1)
     trainer.fit(Keeping(), loader(4))
-    with pytest.warns(UserWarning, match=r"holds fractions\.Fraction beside weights and plain values"):
+    with pytest.warns(UserWarning, match=r"holds collections\.UserDict beside weights and plain values"):
         trainer.save_checkpoint(path)
     with (
         pytest.warns(UserWarning, match="weights_only=False has no effect"),
-        pytest.raises(CheckpointCorrupt, match=r"could run code: fractions\.Fraction\. .*add_safe_globals"),
+        pytest.raises(CheckpointCorrupt, match=r"could run code: collections\.UserDict\. .*add_safe_globals"),
     ):
         Keeping.load_from_checkpoint(path, weights_only=False)
-    with torch.serialization.safe_globals([Fraction]):
-        assert Keeping.load_from_checkpoint(path).half == Fraction(1, 2)
+    with torch.serialization.safe_globals([UserDict]):
+        assert Keeping.load_from_checkpoint(path).own == UserDict(a=1)
 
 
 def test_what_cannot_be_saved_is_named() -> None:

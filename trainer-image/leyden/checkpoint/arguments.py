@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
-import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from leyden.checkpoint.plain import NUMBERS, NUMPY_KINDS, VALUES, why_not_read
 from leyden.hparams import constructor_arguments
 
-PLAIN = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.device)
+PLAIN = (*NUMBERS, *VALUES)
 
 
 def of_module(module: nn.Module) -> dict[str, Any]:
@@ -32,10 +31,15 @@ def _is_storable(value: Any, owner: type | None) -> bool:
     if isinstance(value, nn.Module):
         return owner is not None and _is_readable(value, owner)
     if isinstance(value, dict):
-        return all(isinstance(key, PLAIN) and _is_storable(item, owner) for key, item in value.items())
-    if isinstance(value, (list, tuple, set)):
+        return all(isinstance(key, NUMBERS) and _is_storable(item, owner) for key, item in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
         return all(_is_storable(item, owner) for item in value)
-    return isinstance(value, Tensor) or type(value) in PLAIN
+    return isinstance(value, Tensor) or type(value) in PLAIN or _is_numpy(value)
+
+
+def _is_numpy(value: Any) -> bool:
+    kind = getattr(getattr(value, "dtype", None), "char", "")
+    return type(value).__module__ == "numpy" and kind != "" and kind in NUMPY_KINDS
 
 
 _READ_BACK: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -57,36 +61,18 @@ def _reads_back(module: nn.Module, owner: type) -> bool:
     another file. Tried without its weights, which can always be read."""
     tensors: dict[int, Any] = {id(p): nn.Parameter(torch.empty(0), requires_grad=False) for p in module.parameters()}
     tensors |= {id(b): torch.empty(0) for b in module.buffers()}
-    written = io.BytesIO()
     try:
-        torch.save(copy.deepcopy(module, tensors), written)
-        written.seek(0)
-        with torch.serialization.safe_globals(safe_classes(owner)):
-            torch.load(written, weights_only=True)
-    except (pickle.PickleError, AttributeError, TypeError, RuntimeError):
+        return not why_not_read(copy.deepcopy(module, tensors), owner)
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError):  # it cannot be copied, or not be written
         return False
-    return True
 
 
 def _plain(value: Any) -> Any:
-    """Containers as their plain types."""
+    """Containers and numbers as their plain types."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, set)):
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
         return [_plain(item) for item in value]
-    return tuple(_plain(item) for item in value) if isinstance(value, tuple) else value
-
-
-def safe_classes(owner: type) -> list[Any]:
-    """Classes that may be rebuilt from a checkpoint: torch's own layers, and those of the module that defines
-    ``owner``, which is imported already. Building one sets its attributes and runs nothing of the file's."""
-    layers = [entry for entry in vars(nn.modules).values() if isinstance(entry, type) and issubclass(entry, nn.Module)]
-    home = sys.modules.get(owner.__module__)
-    own = [
-        entry
-        for entry in vars(home).values()
-        if isinstance(entry, type) and issubclass(entry, nn.Module) and entry.__module__ == owner.__module__
-    ]
-    # A script's own classes are saved as those of `__main__` and read by a server under the script's name.
-    as_main: list[Any] = [(entry, f"__main__.{entry.__qualname__}") for entry in own if owner.__module__ != "__main__"]
-    return [*layers, *own, *as_main]
+    return value.item() if _is_numpy(value) and value.shape == () else value

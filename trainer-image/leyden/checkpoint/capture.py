@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from leyden import optim, rng
 from leyden.checkpoint import arguments, progress
+from leyden.checkpoint.plain import why_not_read
 from leyden.errors import MisconfigurationError
 from leyden.logs import merge_states
 
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 
 LIGHTNING_VERSION = "2.6.6"
 """The release whose checkpoint keys are used."""
-
-OWN_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "leyden")
-"""What is of tensors and plain values whatever a program does."""
 
 
 def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) -> dict[str, Any]:
@@ -61,25 +60,30 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
     module.on_save_checkpoint(checkpoint)
     if trainer.is_global_zero and not trainer.looked_into_checkpoint:
         trainer.looked_into_checkpoint = True
-        _warn_of_what_is_not_read(trainer, {key: value for key, value in checkpoint.items() if key not in OWN_KEYS})
+        _warn_of_what_is_not_read(trainer, checkpoint)
     return checkpoint
 
 
-def _warn_of_what_is_not_read(trainer: Trainer, given: dict[str, Any]) -> None:
-    """What hooks and callbacks gave may be of classes that are refused when it is read: better said now than then."""
-    written = io.BytesIO()
+def _warn_of_what_is_not_read(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """What programs give may be of classes that are refused when it is read: better said now than then."""
     try:
-        torch.save(given, written)
+        names = why_not_read(_without_weights(checkpoint), type(trainer.lightning_module))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise MisconfigurationError(f"what on_save_checkpoint or a state_dict gave cannot be saved: {error}") from error
-    written.seek(0)
-    with torch.serialization.safe_globals(arguments.safe_classes(type(trainer.lightning_module))):
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(written))
     if names:
         trainer.warn(
-            f"the checkpoint holds {', '.join(names)} beside weights and plain values: reading it is refused unless "
+            f"the checkpoint holds {names} beside weights and plain values: reading it is refused unless "
             "torch.serialization.add_safe_globals([...]) names them"
         )
+
+
+def _without_weights(value: Any) -> Any:
+    """The same without what readers always take, or what was looked into already: tensors and modules."""
+    if isinstance(value, (Tensor, nn.Module)):
+        return None
+    if type(value) in (dict, OrderedDict):
+        return {key: _without_weights(item) for key, item in value.items()}
+    return type(value)(map(_without_weights, value)) if type(value) in (list, tuple) else value
 
 
 def _position(trainer: Trainer) -> dict[str, Any]:

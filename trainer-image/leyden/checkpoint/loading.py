@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
-import re
 import zipfile
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from leyden.checkpoint import store
-from leyden.checkpoint.arguments import safe_classes
 from leyden.checkpoint.places import Place, Url, place
+from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
 
@@ -50,7 +48,7 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
     """The contents of a checkpoint directory or a single file. ``owner``: whose layers may be rebuilt from it."""
     path = resolve(place(given))
     try:
-        with torch.serialization.safe_globals(safe_classes(owner) if owner is not None else []):
+        with may_be_read(owner):
             if not path.is_file():
                 store.verify(store.inspect(path))
                 return store.read(path, map_location)
@@ -64,7 +62,8 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
     except pickle.UnpicklingError as error:
         raise CheckpointCorrupt(
             f"{path} holds more than weights and plain values, and is not read because that could run code: "
-            f"{_beyond_weights(path, error)}"
+            f"{_refused(path, owner, error)}. Classes that you trust are let in with "
+            "torch.serialization.add_safe_globals([...])"
         ) from error
     except (EOFError, RuntimeError) as error:
         raise CheckpointCorrupt(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
@@ -73,16 +72,10 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
     return contents
 
 
-def _beyond_weights(path: Place, error: pickle.UnpicklingError) -> str:
-    """What a file asks for that it must not have, and how a user may let it."""
-    named = re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))  # the first of them
-    if path.is_file():
-        # Where not all of it is a pickle as torch writes it, the first is enough.
-        with suppress(ValueError, EOFError, pickle.UnpicklingError), path.open("rb") as file:
-            named = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    if not named:
-        return str(error).split("\n")[0]
-    return f"{', '.join(named)}. Classes that you trust are let in with torch.serialization.add_safe_globals([...])"
+def _refused(path: Place, owner: type | None, error: pickle.UnpicklingError) -> str:
+    file = path if path.is_file() else path / store.STATE
+    with may_be_read(owner), file.open("rb") as contents:
+        return refused(contents, error)
 
 
 def load_module(

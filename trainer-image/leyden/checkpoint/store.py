@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -192,7 +192,8 @@ def prepare(root: Place, run: str = "") -> None:
         put(root / f"{UNFINISHED}probe", b"")
         entries: list[Place] = list(root.iterdir())
         for entry in entries:
-            _clear(root, entry)
+            with suppress(FileNotFoundError):  # its writer, who was given up and lives yet, was done with it
+                _clear(root, entry)
     except OSError as error:
         raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
