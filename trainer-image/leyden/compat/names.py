@@ -4,6 +4,7 @@ HOMES = {
     "": "leyden",
     **dict.fromkeys(("core", "core.module", "core.datamodule", "trainer", "trainer.trainer"), "leyden"),
     "core.hooks": "leyden.compat.core",
+    "core.saving": "leyden.compat.fabric",
     **dict.fromkeys(("core.mixins", "core.mixins.hparams_mixin"), "leyden.hparams"),
     "core.optimizer": "leyden.optim",
     **dict.fromkeys(
@@ -177,7 +178,7 @@ NOT_PROVIDED = frozenset(
 
 MODULES = """
     accelerators.mps accelerators.xla
-    core.saving demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
+    demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
     loops overrides plugins.io plugins.layer_sync serve
     strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
     trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
