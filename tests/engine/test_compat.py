@@ -62,7 +62,7 @@ print(trainer.global_step, sys.argv[1:])
         ("from lightning import Fabric", "Leyden does not provide lightning.Fabric: docs/migrating.md"),
         ("from lightning.fabric import Fabric", "Leyden does not provide lightning.fabric.Fabric: docs/migrating.md"),
         ("import lightning.fabric.strategies", "Leyden does not provide lightning.fabric.strategies: docs"),
-        ("import lightning_fabric.plugins", "Leyden does not provide lightning_fabric.plugins: docs/migrating.md"),
+        ("import lightning_fabric.wrappers", "Leyden does not provide lightning_fabric.wrappers: docs/migrating.md"),
         ("from lightning.pytorch.callbacks import ModelPruning", "Leyden does not provide"),
         ("from lightning.pytorch.callbacks import Nonsense", "cannot import name 'Nonsense'"),
     ],

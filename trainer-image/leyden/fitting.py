@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from leyden import optim, rng
-from leyden.checkpoint import capture, loading, signature
+from leyden.checkpoint import capture, io, signature
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
@@ -108,7 +108,7 @@ def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
     if path is None:
         return None
     trainer.ckpt_path = str(path)
-    checkpoint = loading.read(path, map_location="cpu", owner=type(trainer.lightning_module))
+    checkpoint = io.read(trainer, path, map_location="cpu")
     trainer.print(f"resuming from {path} at step {checkpoint['global_step']}", flush=True)
     return checkpoint
 
@@ -116,7 +116,7 @@ def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
 def load_checkpoint(trainer: Trainer, path: Place) -> None:
     """A checkpoint's weights into the trainer's module."""
     module = trainer.lightning_module
-    checkpoint = loading.read(path, map_location=trainer.strategy.device, owner=type(module))
+    checkpoint = io.read(trainer, path, map_location=trainer.strategy.device)
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
     for callback in trainer.callbacks:

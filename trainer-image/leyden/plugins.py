@@ -1,4 +1,4 @@
-"""What ``Trainer(plugins=...)`` takes: a precision, and an object that knows this process's place in a cluster."""
+"""What ``Trainer(plugins=...)`` takes: a precision, a way to storage, and what knows a process's place in a cluster."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from typing import Any
 
 import torch
 
+from leyden.checkpoint.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 from leyden.environments import ClusterEnvironment, is_cluster_environment
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.precision import CPU, Precision
 
-__all__ = ["ClusterEnvironment", "DoublePrecision", "HalfPrecision", "MixedPrecision", "Plugins", "Precision"]
+__all__ = [
+    "AsyncCheckpointIO",
+    "CheckpointIO",
+    "ClusterEnvironment",
+    "DoublePrecision",
+    "HalfPrecision",
+    "MixedPrecision",
+    "Plugins",
+    "Precision",
+    "TorchCheckpointIO",
+]
 
 
 class MixedPrecision(Precision):
@@ -33,6 +44,7 @@ class DoublePrecision(Precision):
 class Plugins:
     """The Trainer's plugins, by what they do."""
 
+    checkpoint_io: CheckpointIO | None = None
     precision: Precision | None = None
     cluster: ClusterEnvironment | None = None
 
@@ -58,6 +70,8 @@ class Plugins:
 
 
 def _role(plugin: Any) -> str:
+    if isinstance(plugin, CheckpointIO):
+        return "checkpoint_io"
     if isinstance(plugin, Precision):
         return "precision"
     if is_cluster_environment(plugin):
@@ -65,6 +79,6 @@ def _role(plugin: Any) -> str:
     raise bad_value(
         "plugins",
         type(plugin).__qualname__,
-        "a leyden.precision.Precision, or an object with main_address, main_port, global_rank(), local_rank() and "
-        "world_size()",
+        "a CheckpointIO, a leyden.precision.Precision, or an object with main_address, main_port, global_rank(), "
+        "local_rank() and world_size()",
     )

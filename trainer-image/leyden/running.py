@@ -74,6 +74,7 @@ def running(
     finally:
         state.stage = None
         trainer.scope.leave_batch()
+        trainer.strategy.checkpoint_io.teardown()
         trainer.strategy.disconnect()
 
 

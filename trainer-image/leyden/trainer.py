@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from leyden import fitting, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
+from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
 from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
@@ -107,6 +108,7 @@ class Trainer(Reporting):
         own = Plugins.of(arguments["plugins"])
         asked = {name: arguments[name] for name in ("strategy", "accelerator", "devices", "num_nodes")}
         self.strategy = choose_strategy(**asked, cluster=own.cluster)
+        self.strategy.checkpoint_io = own.checkpoint_io or TorchCheckpointIO()
         self.strategy.synchronize_batchnorm(arguments["sync_batchnorm"])
         self.precision_plugin = own.choose_precision(arguments["precision"], self.strategy.device)
         self.strategy.check_precision(self.precision_plugin.name)
@@ -210,10 +212,7 @@ class Trainer(Reporting):
         """
         from leyden.checkpoint.files import save_file
 
-        if storage_options is not None:
-            raise bad_value("storage_options", storage_options, "None: keys and endpoint come from the environment")
-
-        save_file(self, place(filepath), bool(weights_only))
+        save_file(self, place(filepath), bool(weights_only), storage_options)
         self.tick()
 
     def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:

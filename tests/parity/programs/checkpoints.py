@@ -239,6 +239,51 @@ def hyperparameters_that_a_constructor_completes(seen: Seen) -> None:
 
 
 @program
+def a_way_to_storage_of_ones_own(seen: Seen) -> None:
+    from lightning.pytorch.plugins import CheckpointIO, TorchCheckpointIO
+
+    calls = seen.values.setdefault("calls", [])
+
+    class Noting(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+            calls.append(("save", Path(path).name, checkpoint["global_step"], storage_options))
+            super().save_checkpoint(checkpoint, path)
+
+        def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+            calls.append(("load", Path(path).name))
+            return super().load_checkpoint(path, *args, **kwargs)
+
+        def remove_checkpoint(self, path: Any) -> None:
+            calls.append(("remove", Path(path).name))
+            super().remove_checkpoint(path)
+
+        def teardown(self) -> None:
+            calls.append("teardown")
+
+    callback = ModelCheckpoint(seen.folder / "kept", "{epoch}", monitor="scripted", save_top_k=2)
+    trainer = seen.trainer(max_epochs=4, callbacks=[callback], plugins=[Noting()])
+    trainer.fit(seen.watched(Scripted([3.0, 2.0, 4.0, 1.0])), loader(4), loader(4))
+    trainer.save_checkpoint(seen.folder / "own.ckpt", storage_options={"tier": "cold"})
+    trainer.validate(dataloaders=loader(4), ckpt_path=seen.folder / "own.ckpt", verbose=False)
+    seen.values["kept"] = sorted(path.name for path in (seen.folder / "kept").iterdir())
+    seen.values["is"] = [isinstance(trainer.strategy.checkpoint_io, kind) for kind in (CheckpointIO, Noting)]
+    longer = pl.Trainer(accelerator="cpu", logger=False, max_epochs=5, enable_checkpointing=False, plugins=Noting())
+    longer.fit(Scripted([0.0] * 9), loader(4), loader(4), ckpt_path=seen.folder / "own.ckpt")
+    seen.values["steps"] = longer.global_step
+
+
+@program
+def a_way_to_storage_behind_the_trainings_back(seen: Seen) -> None:
+    from lightning.pytorch.plugins import AsyncCheckpointIO
+
+    callback = ModelCheckpoint(seen.folder / "kept", "{epoch}", save_top_k=-1)
+    trainer = seen.trainer(max_epochs=2, callbacks=[callback], plugins=[AsyncCheckpointIO()])
+    trainer.fit(seen.watched(Trained()), loader(4))
+    kept = sorted((seen.folder / "kept").iterdir())
+    seen.values["kept"] = [(path.name, torch.load(path, weights_only=True)["global_step"]) for path in kept]
+
+
+@program
 def a_checkpoint_of_another_module(seen: Seen) -> None:
     trainer = seen.trainer(max_epochs=1)
     trainer.fit(Trained(), loader())

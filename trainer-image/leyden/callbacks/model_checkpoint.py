@@ -14,6 +14,7 @@ import torch
 from leyden.callbacks.best_models import BestModels
 from leyden.checkpoint import files
 from leyden.checkpoint.capture import capture
+from leyden.checkpoint.io import AsyncCheckpointIO
 from leyden.checkpoint.places import Place, place
 from leyden.checkpoint.saving import Saving
 from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, bad_value, one_of
@@ -129,6 +130,7 @@ class ModelCheckpoint(BestModels):
             raise bad_value("save_last", "link", f"None, True or False where dirpath is a URL, as {self.dirpath} is")
         if stage != "fit":
             return
+        self._saving.asynchronous |= isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)
         self._last_time = time.monotonic()
         if trainer.is_global_zero:
             try:  # better now than after an epoch
@@ -277,15 +279,15 @@ class ModelCheckpoint(BestModels):
         """One file; the one that it takes the place of goes when it is durable. What was written before is settled."""
         self._before, self._last_step_saved, self._last_path_saved = before, trainer.global_step, path
         self._unannounced = True
-        target = place(path)
-        gone = place(dropped) if dropped and self._may_go(trainer, dropped, path) else None
+        io = trainer.strategy.checkpoint_io
+        gone = dropped if dropped and self._may_go(trainer, dropped, path) else None
 
         def write(contents: dict[str, Any]) -> None:
-            files.write(target, contents)
+            io.save_checkpoint(contents, path)
             if link:
                 files.link(Path(link), Path(path))
             if gone is not None:
-                files.remove(gone)
+                io.remove_checkpoint(gone)
 
         self._saving.save(trainer, capture(trainer, self.save_weights_only), write)
         trainer.tick()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
 
-def save_file(trainer: Trainer, place: Place, weights_only: bool) -> None:
-    """Write the file whole or not at all, and wait for it. A collective call.
+def save_file(trainer: Trainer, place: Place, weights_only: bool, storage_options: Any) -> None:
+    """Write the file by the trainer's ``CheckpointIO``, and wait for it. A collective call.
 
     Raises ``CheckpointStorage`` on all ranks.
     """
@@ -23,7 +23,7 @@ def save_file(trainer: Trainer, place: Place, weights_only: bool) -> None:
     problem: CheckpointStorage | None = None
     if trainer.is_global_zero:
         try:
-            write(place, contents)
+            trainer.strategy.checkpoint_io.save_checkpoint(contents, str(place), storage_options)
         except CheckpointStorage as error:
             problem = error
     if (problem := trainer.strategy.broadcast(problem)) is not None:

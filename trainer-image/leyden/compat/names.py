@@ -90,7 +90,8 @@ HOMES = {
     ),
     **dict.fromkeys(
         (
-            *("plugins", "plugins.environments", "plugins.precision"),
+            *("plugins", "plugins.environments", "plugins.io", "plugins.precision"),
+            *(f"plugins.io.{name}" for name in ("async_plugin", "checkpoint_plugin", "torch_plugin")),
             *(f"plugins.precision.{name}" for name in ("amp", "double", "half", "precision")),
         ),
         "leyden.plugins",
@@ -119,6 +120,7 @@ FABRIC = {
     **dict.fromkeys(
         ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))), "leyden.accelerators"
     ),
+    **dict.fromkeys(("plugins", "plugins.io", "plugins.io.checkpoint_io", "plugins.io.torch_io"), "leyden.plugins"),
 }
 """The same of ``lightning.fabric``, of which libraries written for Lightning take a little. There is no ``Fabric``."""
 
@@ -126,6 +128,7 @@ HELPERS = """
     BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel EarlyStoppingReason
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
+    load_hparams_from_tags_csv load_hparams_from_yaml save_hparams_to_tags_csv save_hparams_to_yaml update_hparams convert
     SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 WriteInterval clean_namespace collect_init_args convert_inf
     do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
     get_device_stats get_formatted_model_size get_nvidia_gpu_stats
@@ -139,10 +142,8 @@ HELPERS = """
 NOT_PROVIDED = frozenset(
     (
         *HELPERS.split(),
-        "AsyncCheckpointIO",
         "BitsandbytesPrecision",
         "Checkpoint",
-        "CheckpointIO",
         "CometLogger",
         "DeepSpeedPrecision",
         "DeepSpeedStrategy",
@@ -162,7 +163,6 @@ NOT_PROVIDED = frozenset(
         "SLURMEnvironment",
         "ServableModule",
         "ServableModuleValidator",
-        "TorchCheckpointIO",
         "TorchElasticEnvironment",
         "TorchSyncBatchNorm",
         "TransformerEnginePrecision",
@@ -179,7 +179,7 @@ NOT_PROVIDED = frozenset(
 MODULES = """
     accelerators.mps accelerators.xla
     demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
-    loops overrides plugins.io plugins.layer_sync serve
+    loops overrides plugins.io.wrapper plugins.io.xla_plugin plugins.layer_sync serve
     strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
     trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
     utilities.deepspeed utilities.imports utilities.migration utilities.model_registry

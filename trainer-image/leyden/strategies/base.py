@@ -16,6 +16,7 @@ from leyden.environments import World
 from leyden.errors import MisconfigurationError, bad_value, one_of
 
 if TYPE_CHECKING:
+    from leyden.checkpoint.io import CheckpointIO
     from leyden.launch import Siblings
 
 REDUCTIONS = ("mean", "avg", "sum", "min", "max", "product")
@@ -35,6 +36,9 @@ class Strategy:
 
     forward_is_collective = False
     """Whether all ranks must call ``forward`` equally often, evaluating or not."""
+
+    checkpoint_io: CheckpointIO
+    """How single-file checkpoints get to storage; the Trainer sets it."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
