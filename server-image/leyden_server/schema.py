@@ -1,5 +1,6 @@
 """The OpenAPI schema of a request and of an answer, from the module's signature."""
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -68,6 +69,15 @@ def _input(spec: TensorSpec) -> Any:
     wanted = dtype_of(spec)
     if wanted.kind == "b":
         return bool
+    if wanted.kind == "f" and wanted.itemsize < 8:
+        limit = _least_infinite(wanted)
+        return Annotated[float, Field(gt=-limit, lt=limit)]
     range: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
     kind: Any = SCALARS[wanted.kind]
     return Annotated[kind, Field(ge=kind(range.min), le=kind(range.max))]
+
+
+def _least_infinite(narrow: np.dtype[Any]) -> float:
+    """The least number that is rounded to infinity: half a step beyond the greatest that the type holds."""
+    kind: Any = np.finfo(narrow)
+    return math.ldexp(1.0 - float(kind.epsneg) / 2, int(kind.maxexp))
