@@ -47,7 +47,7 @@ test: prerequisites ## Everything, from a clean clone: builds, verify, all test 
 	@$(MAKE) --no-print-directory verify test-unit test-api test-cluster
 
 test-unit: ## Unit, engine and server tiers
-	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/parity tests/server
+	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/engine tests/parity tests/libraries tests/server
 
 test-api: ## API and chart tiers, against a real etcd and kube-apiserver
 	$(RUN) pytest -n 2 --dist loadfile -m api tests/api tests/chart

@@ -7,7 +7,7 @@ import sys
 import time
 
 from leyden_images import build
-from leyden_images.environment import environment, peers
+from leyden_images.environment import environment, libraries, peers
 from leyden_images.parts import PARTS
 from leyden_images.shell import BuildError
 
@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("clean", help="remove older images than the current and the one before, and unnamed ones")
     commands.add_parser("venv", help="make the development environment and print its path")
     commands.add_parser("peers", help="install what Leyden is compared with and print the folder's path")
+    commands.add_parser("libraries", help="install libraries written for Lightning and print the folder's path")
     for command in (builds, push):
         command.add_argument("part", nargs="*", type=part, help=f"of {', '.join(PARTS)}; default: all")
     return top
@@ -61,6 +62,8 @@ def act(arguments: argparse.Namespace) -> None:
             print(environment(say))
         case "peers":
             print(peers(say))
+        case "libraries":
+            print(libraries(say))
         case "build":
             images = build.build(names, build.choose_engine(arguments.engine), say)
             if arguments.load:

@@ -14,6 +14,7 @@ from leyden_images.shell import BuildError, Say, alone, cache_directory, run
 
 LOCK = "requirements/dev.txt"
 PEERS = "requirements/peers.txt"
+LIBRARIES = "requirements/libraries.txt"
 
 
 def environment(say: Say) -> Path:
@@ -37,13 +38,22 @@ def environment(say: Say) -> Path:
 
 def peers(say: Say) -> Path:
     """Path of a folder with Lightning and what it needs beyond the environment, for PYTHONPATH. Raises as above."""
+    return _beside("peers", PEERS, say)
+
+
+def libraries(say: Say) -> Path:
+    """The same of libraries that are written for Lightning, without Lightning."""
+    return _beside("libraries", LIBRARIES, say)
+
+
+def _beside(name: str, lock: str, say: Say) -> Path:
     python = environment(say) / "bin" / "python"
 
     def fill(uv: str, folder: Path) -> None:
-        options = ("--no-deps", "--require-hashes", "--target", str(folder), "-r", str(ROOT / PEERS))
+        options = ("--no-deps", "--require-hashes", "--target", str(folder), "-r", str(ROOT / lock))
         run(uv, "pip", "install", "-q", "--python", str(python), *options)
 
-    return _made("peers", PEERS, fill, say)
+    return _made(name, lock, fill, say)
 
 
 def _made(name: str, lock: str, fill: Callable[[str, Path], None], say: Say) -> Path:

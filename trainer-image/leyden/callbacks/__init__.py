@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leyden.callbacks.lambda_function import LambdaCallback
     from leyden.callbacks.lr_monitor import LearningRateMonitor
     from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
-    from leyden.callbacks.prediction_writer import BasePredictionWriter
+    from leyden.callbacks.prediction_writer import BasePredictionWriter, WriteInterval
     from leyden.callbacks.spike import SpikeDetection
     from leyden.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
     from leyden.callbacks.throughput_monitor import ThroughputMonitor
@@ -42,6 +42,7 @@ _HOMES = {
     "ThroughputMonitor": "throughput_monitor",
     "Timer": "timer",
     "WeightAveraging": "weight_averaging",
+    "WriteInterval": "prediction_writer",
 }
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "ThroughputMonitor",
     "Timer",
     "WeightAveraging",
+    "WriteInterval",
 ]
 
 

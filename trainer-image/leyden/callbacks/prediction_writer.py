@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
@@ -12,7 +13,23 @@ if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
-INTERVALS = ("batch", "epoch", "batch_and_epoch")
+
+class WriteInterval(StrEnum):
+    """When predictions are written."""
+
+    BATCH = "batch"
+    EPOCH = "epoch"
+    BATCH_AND_EPOCH = "batch_and_epoch"
+
+    @property
+    def on_batch(self) -> bool:
+        """Whether after each batch."""
+        return self is not WriteInterval.EPOCH
+
+    @property
+    def on_epoch(self) -> bool:
+        """Whether all together, in the end."""
+        return self is not WriteInterval.BATCH
 
 
 class BasePredictionWriter(Callback):
@@ -23,14 +40,15 @@ class BasePredictionWriter(Callback):
     """
 
     def __init__(self, write_interval: str = "batch") -> None:
-        if write_interval not in INTERVALS:
-            raise one_of("write_interval", write_interval, INTERVALS)
-        self.interval = write_interval
+        allowed = [interval.value for interval in WriteInterval]
+        if write_interval not in allowed:
+            raise one_of("write_interval", write_interval, allowed)
+        self.interval = WriteInterval(write_interval)
 
     @property
     def keeps_predictions(self) -> bool:
         """Whether all predictions of the epoch are needed in the end."""
-        return "epoch" in self.interval
+        return self.interval.on_epoch
 
     def write_on_batch_end(
         self,
@@ -60,7 +78,7 @@ class BasePredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.interval != "epoch":
+        if self.interval.on_batch:
             assert trainer.predict_loop is not None, "its hook runs in it"
             indices = trainer.predict_loop.current_batch_indices
             self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)

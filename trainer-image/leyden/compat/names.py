@@ -128,8 +128,8 @@ HELPERS = """
     BType BoringDataModuleNoLen DeepSpeedSummary DistributedDataParallel EarlyStoppingReason
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
-    load_hparams_from_tags_csv load_hparams_from_yaml save_hparams_to_tags_csv save_hparams_to_yaml update_hparams convert
-    SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 WriteInterval clean_namespace collect_init_args convert_inf
+    convert load_hparams_from_tags_csv load_hparams_from_yaml save_hparams_to_tags_csv save_hparams_to_yaml
+    update_hparams SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 clean_namespace collect_init_args convert_inf
     do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
     get_device_stats get_formatted_model_size get_nvidia_gpu_stats
     get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
