@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from argparse import Namespace
 from collections import UserDict
 from collections.abc import Callable
@@ -327,6 +328,48 @@ def test_plain_values_come_back(tmp_path: Path) -> None:
     longer = L.Trainer(max_epochs=2, callbacks=[CheckpointDirectory(tmp_path / "steps")], **SAVING)
     longer.fit(Cosine(lr=0.05), loader())
     assert longer.global_step == 2 * trainer.global_step
+
+
+class Shaped(LitAutoEncoder):
+    """Takes classes and functions, whose defaults would make another module."""
+
+    def __init__(self, layer: type[nn.Module] = nn.ReLU, act: Any = nn.functional.relu, saves: Any = None) -> None:
+        super().__init__(nn.Linear(4, 2), nn.Linear(2, 4))
+        if saves is not None:
+            self.save_hyperparameters(*saves)
+        self.layer, self.act = layer, act
+
+
+def saved(module: L.LightningModule, path: Path) -> Path:
+    trainer = L.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(module, loader())
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.mark.parametrize("saves", [None, ("layer", "saves")])
+def test_a_class_of_torchs_is_an_argument_as_any_other(tmp_path: Path, saves: Any) -> None:
+    path = saved(Shaped(nn.GELU, saves=saves), tmp_path / "model.ckpt")
+    assert Shaped.load_from_checkpoint(path).layer is nn.GELU
+
+
+def test_a_function_among_the_hyperparameters_is_asked_for(tmp_path: Path) -> None:
+    path = saved(Shaped(act=torch.tanh, saves=("act", "saves")), tmp_path / "model.ckpt")
+    with pytest.raises(
+        MisconfigurationError, match=r"does not hold .* act of Shaped: .*load_from_checkpoint\(path, act="
+    ):
+        Shaped.load_from_checkpoint(path)
+    assert Shaped.load_from_checkpoint(path, act=torch.tanh).act is torch.tanh
+
+
+def test_a_function_that_was_no_hyperparameter_is_missed_with_a_warning(tmp_path: Path) -> None:
+    path = saved(Shaped(act=torch.tanh), tmp_path / "model.ckpt")
+    with pytest.warns(UserWarning, match=r"act of Shaped: .*; now it has their defaults"):
+        assert Shaped.load_from_checkpoint(path).act is nn.functional.relu
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Shaped.load_from_checkpoint(path, act=torch.tanh)
+        Shaped.load_from_checkpoint(saved(Shaped(act=torch.tanh, saves=("layer",)), tmp_path / "chosen.ckpt"))
 
 
 def test_numpys_objects_are_not_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -32,10 +33,16 @@ def remember_arguments(owner: object, args: Sequence[Any], kwargs: Mapping[str, 
     vars(owner)["_constructor_call"] = (tuple(args), dict(kwargs))
 
 
-def constructor_arguments(owner: object) -> dict[str, Any]:
+@functools.cache
+def constructor_signature(owner: type) -> inspect.Signature:
+    """Of ``owner.__init__``, with ``self``. Kept, because each save asks for it."""
+    return inspect.signature(owner.__init__)  # type: ignore[misc]  # read only
+
+
+def constructor_arguments(owner: Any) -> dict[str, Any]:
     """The arguments of ``owner``'s constructor by name, defaults included; ``**kwargs`` are merged in."""
     args, kwargs = vars(owner).get("_constructor_call", ((), {}))
-    signature = inspect.signature(type(owner).__init__)
+    signature = constructor_signature(type(owner))  # type: ignore[arg-type]  # classes are hashable
     try:
         bound = signature.bind(owner, *args, **kwargs)
     except TypeError:  # a subclass's __new__ took other arguments than __init__; only what has a name is known then

@@ -10,15 +10,29 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from leyden.checkpoint.plain import NUMBERS, NUMPY_KINDS, VALUES, why_not_read
-from leyden.hparams import constructor_arguments
+from leyden.checkpoint.plain import NUMBERS, NUMPY_KINDS, SAFE_CLASSES, VALUES, safe_classes, why_not_read
+from leyden.hparams import constructor_arguments, constructor_signature
 
 PLAIN = (*NUMBERS, *VALUES)
 
 
-def of_module(module: nn.Module) -> dict[str, Any]:
-    """The module's constructor arguments, as far as they can be stored."""
-    return storable(constructor_arguments(module), owner=type(module))
+def of_module(module: Any) -> dict[str, Any]:
+    """``arguments``: those of the constructor, as far as they can be stored. ``left_out``: names of those that cannot,
+    where they are not the defaults, so that another module would be built; among the hyperparameters where there are
+    any, for then the program said which count."""
+    owner, given = type(module), constructor_arguments(module)
+    kept = storable(given, owner)
+    lost = [
+        name
+        for name, value in (module.hparams or given).items()
+        if name not in kept and not _is_storable(value, owner) and not _is_default(owner, name, value)
+    ]
+    return {"arguments": kept, "left_out": lost}
+
+
+def _is_default(owner: type, name: str, value: Any) -> bool:
+    parameter = constructor_signature(owner).parameters.get(name)
+    return parameter is not None and value is parameter.default
 
 
 def storable(values: dict[str, Any], owner: type | None = None) -> dict[str, Any]:
@@ -34,6 +48,8 @@ def _is_storable(value: Any, owner: type | None) -> bool:
         return all(isinstance(key, NUMBERS) and _is_storable(item, owner) for key, item in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(_is_storable(item, owner) for item in value)
+    if isinstance(value, type):
+        return value in (safe_classes(owner) if owner is not None else SAFE_CLASSES)
     return isinstance(value, Tensor) or type(value) in PLAIN or _is_numpy(value)
 
 

@@ -38,7 +38,7 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization),
         "leyden": {
             "run": state.state_dict(),
-            "arguments": arguments.of_module(module),
+            **arguments.of_module(module),
             "world_size": trainer.world_size,
         },
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import warnings
 import zipfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -84,12 +86,12 @@ def load_module(
     """See :meth:`leyden.LightningModule.load_from_checkpoint`."""
     path = place(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
-    stored = {
-        **contents.get("leyden", {}).get("arguments", {}),
-        **contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}),
-        **replaced,
-    }
-    module = cls(**_accepted(cls, stored, path))
+    ours, hyperparameters = contents.get("leyden", {}), contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    stored = {**ours.get("arguments", {}), **hyperparameters, **replaced}
+    lost = [name for name in ours.get("left_out", ()) if name not in stored]
+    module = cls(**_accepted(cls, stored, path, lost if hyperparameters else []))
+    if lost and not hyperparameters:  # which would say that the program counts on them
+        warnings.warn(f"{_without(cls, path, lost)}; now it has their defaults", stacklevel=3)
     module.on_load_checkpoint(contents)
     load_weights(module, contents["state_dict"], strict=module.strict_loading if strict is None else strict)
     return module
@@ -105,22 +107,27 @@ def load_data(cls: type[D], checkpoint_path: PathLike, map_location: Any, replac
     return data
 
 
-def _accepted(cls: type, stored: dict[str, Any], path: Place) -> dict[str, Any]:
-    """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name."""
+def _without(cls: type, path: Place, names: list[str]) -> str:
+    given = ", ".join(f"{name}=..." for name in names)
+    return (
+        f"{path} does not hold the constructor argument(s) {', '.join(names)} of {cls.__qualname__}: "
+        f"call {cls.__qualname__}.load_from_checkpoint(path, {given})"
+    )
+
+
+def _accepted(cls: type, stored: dict[str, Any], path: Place, lost: Sequence[str] = ()) -> dict[str, Any]:
+    """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name, and so is
+    what was ``lost`` on the way to the file."""
     parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # read only
     missing = [
         name
         for name, parameter in parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and name not in stored
+        and (parameter.default is parameter.empty or name in lost)
     ]
     if missing:
-        given = ", ".join(f"{name}=..." for name in missing)
-        raise MisconfigurationError(
-            f"{path} does not hold the constructor argument(s) {', '.join(missing)} of {cls.__qualname__}: "
-            f"call {cls.__qualname__}.load_from_checkpoint(path, {given})"
-        )
+        raise MisconfigurationError(_without(cls, path, missing))
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return stored
     return {name: value for name, value in stored.items() if name in parameters}

@@ -22,6 +22,8 @@ from typing import IO, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 NUMBERS = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.device)
 VALUES: tuple[type, ...] = (
@@ -34,9 +36,18 @@ NUMPY_KINDS = "?bhilqBHILQefdgFDGSUmM"
 """Types of arrays whose memory holds values alone: no objects, no records."""
 
 
+SAFE_CLASSES = [
+    entry
+    for home, base in ((nn.modules, nn.Module), (torch.optim, Optimizer), (lr_scheduler, LRScheduler))
+    for entry in vars(home).values()
+    if isinstance(entry, type) and issubclass(entry, base)
+]
+"""torch's own layers, optimizers and schedulers."""
+
+
 def may_be_read(owner: type | None) -> AbstractContextManager[None]:
     """Let ``torch.load(weights_only=True)`` take these values, and layers of ``owner``'s file where there is one."""
-    classes = safe_classes(owner) if owner is not None else []
+    classes = safe_classes(owner) if owner is not None else SAFE_CLASSES
     return torch.serialization.safe_globals([*VALUES, *_numpy(), *classes])
 
 
@@ -78,9 +89,8 @@ def _numpy() -> list[Any]:
 
 
 def safe_classes(owner: type) -> list[Any]:
-    """Classes that may be rebuilt from a checkpoint: torch's own layers, and those of the module that defines
-    ``owner``, which is imported already. Building one sets its attributes and runs nothing of the file's."""
-    layers = [entry for entry in vars(nn.modules).values() if isinstance(entry, type) and issubclass(entry, nn.Module)]
+    """Classes that may be rebuilt from a checkpoint: torch's own, and layers of the module that defines ``owner``,
+    which is imported already. Building one sets its attributes and runs nothing of the file's."""
     home = sys.modules.get(owner.__module__)
     own = [
         entry
@@ -89,4 +99,4 @@ def safe_classes(owner: type) -> list[Any]:
     ]
     # A script's own classes are saved as those of `__main__` and read by a server under the script's name.
     as_main: list[Any] = [(entry, f"__main__.{entry.__qualname__}") for entry in own if owner.__module__ != "__main__"]
-    return [*layers, *own, *as_main]
+    return [*SAFE_CLASSES, *own, *as_main]
