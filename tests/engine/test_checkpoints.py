@@ -7,10 +7,11 @@ import warnings
 from argparse import Namespace
 from collections import UserDict
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy
 import pytest
@@ -360,6 +361,26 @@ def test_a_function_among_the_hyperparameters_is_asked_for(tmp_path: Path) -> No
     ):
         Shaped.load_from_checkpoint(path)
     assert Shaped.load_from_checkpoint(path, act=torch.tanh).act is torch.tanh
+
+
+class Odd(nn.Module):
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise LookupError("not to be copied")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(Namespace(layers=2, run=torch.tanh), id="a-function-in-a-namespace"),
+        pytest.param(datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")), id="a-time-of-a-zone-by-name"),
+        pytest.param({"made": [UserDict()]}, id="an-object-in-a-list"),
+        pytest.param(Odd(), id="a-module-that-refuses-to-be-copied"),
+    ],
+)
+def test_what_cannot_be_read_is_not_written(tmp_path: Path, act: Any) -> None:
+    path = saved(Shaped(act=act), tmp_path / "model.ckpt")
+    with pytest.warns(UserWarning, match="act of Shaped"):
+        Shaped.load_from_checkpoint(path)
 
 
 def test_a_function_that_was_no_hyperparameter_is_missed_with_a_warning(tmp_path: Path) -> None:

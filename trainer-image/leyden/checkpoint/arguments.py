@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import pickle
+from datetime import datetime, time, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from leyden.checkpoint.plain import NUMBERS, NUMPY_KINDS, SAFE_CLASSES, VALUES, safe_classes, why_not_read
+from leyden.checkpoint.plain import NAMESPACES, NUMBERS, NUMPY_KINDS, SAFE_CLASSES, VALUES, safe_classes, why_not_read
 from leyden.hparams import constructor_arguments, constructor_signature
 
 PLAIN = (*NUMBERS, *VALUES)
@@ -48,6 +48,10 @@ def _is_storable(value: Any, owner: type | None) -> bool:
         return all(isinstance(key, NUMBERS) and _is_storable(item, owner) for key, item in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(_is_storable(item, owner) for item in value)
+    if type(value) in NAMESPACES:
+        return _is_storable(vars(value), owner)
+    if type(value) in (datetime, time) and value.tzinfo is not None:
+        return type(value.tzinfo) is timezone
     if isinstance(value, type):
         return value in (safe_classes(owner) if owner is not None else SAFE_CLASSES)
     return isinstance(value, Tensor) or type(value) in PLAIN or _is_numpy(value)
@@ -79,7 +83,7 @@ def _reads_back(module: nn.Module, owner: type) -> bool:
     tensors |= {id(b): torch.empty(0) for b in module.buffers()}
     try:
         return not why_not_read(copy.deepcopy(module, tensors), owner)
-    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError):  # it cannot be copied, or not be written
+    except Exception:  # noqa: BLE001  # a class of the program's may raise anything when it is copied or written
         return False
 
 

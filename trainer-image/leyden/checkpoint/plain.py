@@ -26,11 +26,12 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 NUMBERS = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.device)
+NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 VALUES: tuple[type, ...] = (
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
-    *(decimal.Decimal, fractions.Fraction, uuid.UUID, range, slice),
+    *(decimal.Decimal, fractions.Fraction, uuid.UUID, range, frozenset),
     *(pathlib.PurePosixPath, pathlib.PosixPath, pathlib.PureWindowsPath),
-    *(argparse.Namespace, types.SimpleNamespace, frozenset),
+    *NAMESPACES,
 )
 NUMPY_KINDS = "?bhilqBHILQefdgFDGSUmM"
 """Types of arrays whose memory holds values alone: no objects, no records."""
@@ -62,12 +63,12 @@ def why_not_read(contents: Any, owner: type | None) -> str:
     with may_be_read(owner):
         try:
             torch.load(file, weights_only=True)
-        except pickle.UnpicklingError as error:
+        except Exception as error:  # noqa: BLE001  # whatever a reader would meet
             return refused(file, error)
     return ""
 
 
-def refused(file: IO[bytes], error: pickle.UnpicklingError) -> str:
+def refused(file: IO[bytes], error: Exception) -> str:
     """The names of what a file must not hold, as far as they can be told. Within :func:`may_be_read`."""
     first = re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))
     file.seek(0)
