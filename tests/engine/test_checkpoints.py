@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections import UserDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,10 @@ def test_a_function_among_the_hyperparameters_is_asked_for(tmp_path: Path) -> No
     assert Shaped.load_from_checkpoint(path, act=torch.tanh).act is torch.tanh
 
 
+class Kind(StrEnum):
+    SMALL = "small"
+
+
 class Odd(nn.Module):
     def __deepcopy__(self, memo: Any) -> Any:
         raise LookupError("not to be copied")
@@ -374,6 +379,7 @@ class Odd(nn.Module):
         pytest.param(Namespace(layers=2, run=torch.tanh), id="a-function-in-a-namespace"),
         pytest.param(datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")), id="a-time-of-a-zone-by-name"),
         pytest.param({"made": [UserDict()]}, id="an-object-in-a-list"),
+        pytest.param({Kind.SMALL: 1}, id="a-key-of-a-class-of-its-own"),
         pytest.param(Odd(), id="a-module-that-refuses-to-be-copied"),
     ],
 )

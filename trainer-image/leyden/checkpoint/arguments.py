@@ -45,7 +45,7 @@ def _is_storable(value: Any, owner: type | None) -> bool:
     if isinstance(value, nn.Module):
         return owner is not None and _is_readable(value, owner)
     if isinstance(value, dict):
-        return all(isinstance(key, NUMBERS) and _is_storable(item, owner) for key, item in value.items())
+        return all(type(key) in NUMBERS and _is_storable(item, owner) for key, item in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(_is_storable(item, owner) for item in value)
     if type(value) in NAMESPACES:
@@ -54,7 +54,7 @@ def _is_storable(value: Any, owner: type | None) -> bool:
         return type(value.tzinfo) is timezone
     if isinstance(value, type):
         return value in (safe_classes(owner) if owner is not None else SAFE_CLASSES)
-    return isinstance(value, Tensor) or type(value) in PLAIN or _is_numpy(value)
+    return type(value) in (Tensor, nn.Parameter, *PLAIN) or _is_numpy(value)
 
 
 def _is_numpy(value: Any) -> bool:
