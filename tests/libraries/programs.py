@@ -154,6 +154,3 @@ def optuna(folder: Path) -> dict[str, Any]:
     study = optuna.create_study(pruner=pruner, sampler=optuna.samplers.TPESampler(seed=1))
     study.optimize(objective, n_trials=6)
     return {"states": [trial.state.name for trial in study.trials], "best": study.best_value}
-
-
-PROGRAMS = {program.__name__: program for program in (gluonts, optuna, pytorch_forecasting, torch_geometric)}

@@ -23,14 +23,14 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from libraries.programs import PROGRAMS
+    from libraries import programs
 
     torch.set_num_threads(1)
     random.seed(7)
     np.random.seed(7)
     torch.manual_seed(7)
     with tempfile.TemporaryDirectory() as folder:
-        found = PROGRAMS[name](Path(folder))
+        found = getattr(programs, name)(Path(folder))
     print(json.dumps(found))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any
 import pytest
 
 from leyden_images.environment import libraries, peers
-from parity.environment import inherited
+from parity.environment import of_programs
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 NAMES = ("gluonts", "optuna", "pytorch_forecasting", "torch_geometric")
 
 
@@ -24,11 +21,8 @@ def said(text: str) -> None:
 
 
 def run(library: str, name: str, *folders: Path) -> dict[str, Any]:
-    paths = os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract"))
-    command = (sys.executable, str(HERE / "run.py"), library, name, *map(str, folders))
-    ran = subprocess.run(
-        command, env={**inherited(), "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=300
-    )
+    command = (sys.executable, str(Path(__file__).parent / "run.py"), library, name, *map(str, folders))
+    ran = subprocess.run(command, env=of_programs(), capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr[-4000:]
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +15,9 @@ import pytest
 from leyden.agent.machine import free_port
 from leyden_images.environment import peers
 from parity.compare import differences
-from parity.environment import inherited
+from parity.environment import of_programs
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 Results = dict[str, dict[str, Any]]
 
 
@@ -35,9 +33,8 @@ def programs(decorator: str) -> list[str]:
 
 
 def start(library: str, folder: Path, output: Path, **variables: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract"))
     command = (sys.executable, str(HERE / "run.py"), library, str(folder), str(output))
-    env = {**inherited(), "PYTHONPATH": paths, **variables}
+    env = of_programs(**variables)
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from leyden.compat.names import NOT_PROVIDED
 from leyden_images.environment import peers
-from parity.environment import inherited
+from parity.environment import of_programs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -24,12 +23,8 @@ Surface = dict[str, dict[str, Any]]
 
 
 def surface(library: str, installed: Path, output: Path) -> Surface:
-    env = {
-        **inherited(),
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("tests", "trainer-image", "contract")),
-    }
     command = (sys.executable, str(HERE / "surface.py"), library, str(installed), str(output))
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, env=of_programs(), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found: Surface = json.loads(output.read_text())
     return found

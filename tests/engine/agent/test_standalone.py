@@ -86,7 +86,7 @@ groups.join("gloo", timedelta(minutes=30), None, 2)
 if dist.get_rank() == 0:
     pending = dist.all_reduce(torch.ones(1), group=groups.control(), async_op=True)
     raise ValueError("a bad batch")
-time.sleep(600)
+time.sleep(600)  # gives no answer until it is ended
 """
 
 

@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from leyden.checkpoint.plain import NAMESPACES, NUMBERS, NUMPY_KINDS, SAFE_CLASSES, VALUES, safe_classes, why_not_read
+from leyden.checkpoint.plain import NAMESPACES, NUMBERS, NUMPY_KINDS, VALUES, safe_classes, why_not_read
 from leyden.hparams import constructor_arguments, constructor_signature
 
-PLAIN = (*NUMBERS, *VALUES)
+PLAIN = (Tensor, nn.Parameter, *NUMBERS, *VALUES)
 
 
 def of_module(module: Any) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def _is_storable(value: Any, owner: type | None) -> bool:
     if type(value) in (datetime, time) and value.tzinfo is not None:
         return type(value.tzinfo) is timezone
     if isinstance(value, type):
-        return value in (safe_classes(owner) if owner is not None else SAFE_CLASSES)
-    return type(value) in (Tensor, nn.Parameter, *PLAIN) or _is_numpy(value)
+        return value in safe_classes(owner)
+    return type(value) in PLAIN or _is_numpy(value)
 
 
 def _is_numpy(value: Any) -> bool:

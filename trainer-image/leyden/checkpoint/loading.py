@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import pickle
 import warnings
@@ -17,6 +16,7 @@ from leyden.checkpoint.places import Place, Url, place
 from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
+from leyden.hparams import constructor_signature
 
 if TYPE_CHECKING:
     from leyden.data import LightningDataModule
@@ -118,7 +118,7 @@ def _without(cls: type, path: Place, names: list[str]) -> str:
 def _accepted(cls: type, stored: dict[str, Any], path: Place, lost: Sequence[str] = ()) -> dict[str, Any]:
     """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name, and so is
     what was ``lost`` on the way to the file."""
-    parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # read only
+    parameters = dict(list(constructor_signature(cls).parameters.items())[1:])
     missing = [
         name
         for name, parameter in parameters.items()

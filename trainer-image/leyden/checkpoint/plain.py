@@ -17,7 +17,7 @@ import re
 import sys
 import types
 import uuid
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 import torch
@@ -48,8 +48,7 @@ SAFE_CLASSES = [
 
 def may_be_read(owner: type | None) -> AbstractContextManager[None]:
     """Let ``torch.load(weights_only=True)`` take these values, and layers of ``owner``'s file where there is one."""
-    classes = safe_classes(owner) if owner is not None else SAFE_CLASSES
-    return torch.serialization.safe_globals([*VALUES, *_numpy(), *classes])
+    return torch.serialization.safe_globals([*VALUES, *_numpy(), *safe_classes(owner)])
 
 
 def why_not_read(contents: Any, owner: type | None) -> str:
@@ -72,10 +71,10 @@ def refused(file: IO[bytes], error: Exception) -> str:
     """The names of what a file must not hold, as far as they can be told. Within :func:`may_be_read`."""
     first = re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))
     file.seek(0)
-    try:
+    names = []
+    # Not where it is no zip file, or not all of it a pickle as torch writes it.
+    with suppress(ValueError, EOFError, pickle.UnpicklingError):
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except (ValueError, EOFError, pickle.UnpicklingError):  # no zip file, or not all of it a pickle as torch writes it
-        names = first
     return ", ".join(names or first) or str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
 
 
@@ -89,9 +88,11 @@ def _numpy() -> list[Any]:
     return [*functions, *older, numpy.ndarray, numpy.dtype, *{type(numpy.dtype(kind)) for kind in NUMPY_KINDS}]
 
 
-def safe_classes(owner: type) -> list[Any]:
+def safe_classes(owner: type | None) -> list[Any]:
     """Classes that may be rebuilt from a checkpoint: torch's own, and layers of the module that defines ``owner``,
     which is imported already. Building one sets its attributes and runs nothing of the file's."""
+    if owner is None:
+        return SAFE_CLASSES
     home = sys.modules.get(owner.__module__)
     own = [
         entry
