@@ -13,7 +13,7 @@ import pytest
 
 import leyden as L
 from engine import jobs
-from engine.programs import QUIET, Regression, loader, same, weights
+from engine.programs import QUIET, SAVING, Regression, loader, same, weights
 from leyden.callbacks import ModelCheckpoint
 from leyden.checkpoint import store
 from leyden.checkpoint.places import place
@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_is_passed_over(login: None) -> None:
 def test_single_files_are_ranked_dropped_and_loaded(login: None) -> None:
     keeper = ModelCheckpoint("s3://bucket/single", save_last=True)
     module = Regression()
-    trainer = L.Trainer(max_epochs=2, callbacks=[keeper], **{**QUIET, "enable_checkpointing": None})
+    trainer = L.Trainer(max_epochs=2, callbacks=[keeper], **SAVING)
     trainer.fit(module, loader())
     assert sorted(entry.name for entry in place("s3://bucket/single").iterdir()) == [
         "epoch=1-step=10.ckpt",

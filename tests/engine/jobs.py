@@ -19,7 +19,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils.data import DataLoader, IterableDataset
 
 import leyden as L
-from engine.programs import QUIET, Adversaries, Regression, loader, same, samples, weights
+from engine.programs import QUIET, SAVING, Adversaries, Regression, loader, same, samples, weights
 from leyden import elastic
 from leyden.callbacks import BaseFinetuning, CheckpointDirectory, EMAWeightAveraging, StochasticWeightAveraging
 from leyden.errors import CheckpointStorage
@@ -57,7 +57,7 @@ def train(
     module = Regression(dropout=options.pop("dropout", 0.2))
     keeper = CheckpointDirectory(directory, every_n_steps=steps, keep_last=100)
     callbacks: list[L.Callback] = [keeper] if kill_after is None else [keeper, KillAfter(kill_after)]
-    trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, **{**QUIET, "enable_checkpointing": None}, **options)
+    trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, **SAVING, **options)
     killed = False
     try:
         trainer.fit(module, loader(count, batch_size), loader(8, shuffle=False))
@@ -195,7 +195,7 @@ def train_until_asked(directory: str, rank_directories: list[str], asked_rank: i
     callbacks: list[L.Callback] = [CheckpointDirectory(directory, every_n_epochs=1000)]
     if rank == asked_rank:
         callbacks.append(AskToStop(Path(rank_directories[rank]), at_step))
-    trainer = L.Trainer(max_epochs=1000, callbacks=callbacks, **{**QUIET, "enable_checkpointing": None})
+    trainer = L.Trainer(max_epochs=1000, callbacks=callbacks, **SAVING)
     trainer.fit(Regression(), loader(40, 2))
 
 
@@ -203,12 +203,12 @@ def save_on_a_full_disk(directory: str, bytes_left: int) -> dict[str, Any]:
     """The process may not write files beyond a size, which fails in the same place as a full disk."""
     module = Regression()
     keeper = CheckpointDirectory(directory, every_n_epochs=1)
-    trainer = L.Trainer(max_epochs=1, callbacks=[keeper], **{**QUIET, "enable_checkpointing": None})
+    trainer = L.Trainer(max_epochs=1, callbacks=[keeper], **SAVING)
     trainer.fit(module, loader())
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
     keeper = CheckpointDirectory(directory, every_n_epochs=1)
-    trainer = L.Trainer(max_epochs=2, callbacks=[keeper], **{**QUIET, "enable_checkpointing": None})
+    trainer = L.Trainer(max_epochs=2, callbacks=[keeper], **SAVING)
     try:
         trainer.fit(module, loader())
     except CheckpointStorage as error:

@@ -18,6 +18,8 @@ QUIET: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "accelerator": "cpu",
 }
+SAVING = {**QUIET, "enable_checkpointing": None}
+"""Where a callback of the test's own keeps checkpoints."""
 
 
 def samples(count: int, width: int = 4) -> TensorDataset:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import leyden as L
-from engine.programs import QUIET, Regression, loader, same, weights
+from engine.programs import SAVING, Regression, loader, same, weights
 from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
 from leyden.checkpoint.signature import trace
@@ -152,7 +152,7 @@ def test_an_exported_file_with_something_pickled_is_not_read(tmp_path: Path) -> 
 
 def fit(module: L.LightningModule, directory: Path, epochs: int = 2, export: tuple[str, ...] = tuple(METHODS)) -> None:
     keep = CheckpointDirectory(directory, keep_last=9, export=export)
-    L.Trainer(**{**QUIET, "enable_checkpointing": None}, max_epochs=epochs, callbacks=[keep]).fit(module, loader())
+    L.Trainer(**SAVING, max_epochs=epochs, callbacks=[keep]).fit(module, loader())
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engine import jobs
-from engine.programs import QUIET, loader, same, weights
+from engine.programs import SAVING, loader, same, weights
 from engine.ranks import run_ranks, values
 from leyden.checkpoint import store
 from leyden.errors import CheckpointStorage
@@ -119,8 +119,7 @@ def save_shards_on_a_full_disk(folder: str) -> dict[str, Any]:
 
     keeper = CheckpointDirectory(folder, every_n_epochs=1)
     strategy = FSDPStrategy({torch.nn.Linear}, state_dict_type="sharded")
-    options = {**QUIET, "enable_checkpointing": None}
-    trainer = Trainer(max_epochs=1, callbacks=[keeper], strategy=strategy, **options)
+    trainer = Trainer(max_epochs=1, callbacks=[keeper], strategy=strategy, **SAVING)
     try:
         trainer.fit(FillsUp(), loader(16, 4))
     except CheckpointStorage as error:

@@ -67,7 +67,7 @@ say(f"alone {alone.world_size} {alone.test(module, loader(7, 2, shuffle=False), 
 ENDLESS = """
 import os
 import leyden as L
-from engine.programs import QUIET, Regression, loader
+from engine.programs import SAVING, Regression, loader
 from leyden.callbacks import CheckpointDirectory
 
 class Module(Regression):
@@ -75,8 +75,7 @@ class Module(Regression):
         os.write(1, f"at work: {self.global_rank} {os.getpid()}\\n".encode())
 
 keeper = CheckpointDirectory("checkpoints", every_n_epochs=10**6)
-options = {**QUIET, "enable_checkpointing": None, "callbacks": [keeper]}
-L.Trainer(max_epochs=10**6, devices=2, **options).fit(Module(), loader(16, 2))
+L.Trainer(max_epochs=10**6, devices=2, callbacks=[keeper], **SAVING).fit(Module(), loader(16, 2))
 """
 
 

@@ -13,14 +13,12 @@ from torch import nn
 
 import leyden as L
 from engine import jobs
-from engine.programs import QUIET, Regression, loader, same, weights
+from engine.programs import QUIET, SAVING, Regression, loader, same, weights
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
 from leyden.checkpoint import files, store
 from leyden.checkpoint.places import place
 from leyden.checkpoint.staging import Staging
 from leyden.errors import CheckpointMismatch, CheckpointStorage, MisconfigurationError
-
-SAVING = {**QUIET, "enable_checkpointing": None}
 
 
 def test_a_staged_copy_keeps_its_values_and_what_is_shared() -> None:

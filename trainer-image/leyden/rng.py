@@ -32,7 +32,7 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     os.environ[SEED_VARIABLE] = str(chosen)
     os.environ["PL_SEED_WORKERS"] = str(int(workers))
     random.seed(chosen)
-    _numpy().seed(chosen)
+    _numpy().random.seed(chosen)
     torch.manual_seed(chosen)
     if verbose:
         print(f"Seed set to {chosen}")
@@ -52,10 +52,11 @@ def global_seed() -> int:
 
 def snapshot(device: torch.device | None = None) -> dict[str, Any]:
     """The state of all generators of this process, of types that ``torch.load(weights_only=True)`` reads."""
+    numpy = _numpy()
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = _numpy().get_state()
+    name, keys, position, has_gauss, cached = numpy.random.get_state()
     state: dict[str, Any] = {
-        "python": (version, torch.tensor(numbers, dtype=torch.int64), gauss),
+        "python": (version, torch.from_numpy(numpy.array(numbers, dtype="int64")), gauss),
         "numpy": (name, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
     }
@@ -69,7 +70,7 @@ def restore(state: dict[str, Any], device: torch.device | None = None) -> None:
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    _numpy().set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    _numpy().random.set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and device is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
@@ -88,4 +89,4 @@ def isolated(device: torch.device | None = None) -> Iterator[None]:
 def _numpy() -> Any:
     import numpy  # torch has imported it already, where it is installed
 
-    return numpy.random
+    return numpy

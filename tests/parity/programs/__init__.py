@@ -3,8 +3,8 @@
 from importlib import import_module
 
 THEMES = (
-    *("callbacks", "checkpoints", "cli", "data", "distributed", "evaluation", "export", "flags", "loggers", "logging"),
-    *("optimization", "surface", "training", "utilities"),
+    *("callbacks", "checkpoints", "cli", "data", "distributed", "distributed_by_hand", "evaluation", "export", "flags"),
+    *("loggers", "logging", "optimization", "surface", "training", "utilities"),
 )
 
 
