@@ -19,6 +19,7 @@ class Staging:
         self._buffers: list[Tensor] = []
         self._used = 0
         self._copied: dict[int, torch.UntypedStorage] = {}
+        self._sources: set[torch.device] = set()
 
     def copy(self, contents: Any) -> Any:
         """The contents with every tensor in host memory. Returns when the copies are done."""
@@ -27,8 +28,9 @@ class Staging:
         staged = self._copy(contents)
         del self._buffers[self._used :]
         self._copied = {}
-        if any(buffer.is_pinned() for buffer in self._buffers[:1]):
-            torch.cuda.current_stream().synchronize()
+        for device in self._sources:  # whose copies may be under way still
+            torch.cuda.current_stream(device).synchronize()
+        self._sources.clear()
         return staged
 
     def _copy(self, value: Any) -> Any:
@@ -44,7 +46,7 @@ class Staging:
         return copy.deepcopy(value)
 
     def _tensor(self, tensor: Tensor) -> Tensor:
-        plain = type(tensor) is Tensor and tensor.layout == torch.strided
+        plain = type(tensor) is Tensor and tensor.layout == torch.strided and tensor.device.type in ("cpu", "cuda")
         if not plain or tensor.is_quantized or tensor.is_conj() or tensor.is_neg():
             return tensor.to("cpu", copy=True)
         storage = tensor.untyped_storage()
@@ -56,12 +58,13 @@ class Staging:
 
     def _storage(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
         """The storages of a run come in the same order each time, so the buffer at the same place fits."""
-        count = storage.nbytes()
+        count, pinned = storage.nbytes(), storage.device.type == "cuda"
         if self._used == len(self._buffers) or self._buffers[self._used].numel() != count:
-            pinned = storage.device.type == "cuda"
             self._buffers[self._used : self._used + 1] = [torch.empty(count, dtype=torch.uint8, pin_memory=pinned)]
         buffer = self._buffers[self._used]
         self._used += 1
         source = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-        buffer.copy_(source, non_blocking=True)
+        buffer.copy_(source, non_blocking=pinned)
+        if pinned:
+            self._sources.add(storage.device)
         return buffer.untyped_storage()
