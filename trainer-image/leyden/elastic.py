@@ -86,32 +86,43 @@ class Agreement:
 
 
 class StopSignal:
-    """SIGTERM as a flag while a ``with`` block runs, so that training ends between two steps and not within one.
+    """Signals as flags while a ``with`` block runs, so that training ends between two steps and not within one.
 
-    Only Python's main thread may handle signals; elsewhere SIGTERM does what it did. A handler that was there is
-    called too. What nobody acted on when the block ends takes effect then.
+    SIGTERM ends it. So does the signal ``requeue``, unless the program handles that itself, for SLURM to start the job
+    again. Only Python's main thread may handle signals; elsewhere they do what they did. A handler that was there is
+    called too. A SIGTERM that nobody acted on when the block ends takes effect then.
     """
 
-    def __init__(self) -> None:
-        self.received = False
-        self._before: Any = None
+    def __init__(self, requeue: signal.Signals | None = None) -> None:
+        self._requeue = requeue
+        self._before: dict[int, Any] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """As if no signal had come."""
+        self.received = self.asks_for_requeue = False
 
     def __enter__(self) -> None:
-        self.received = False
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+        self.forget()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        numbers = [signal.SIGTERM]
+        if self._requeue is not None and signal.getsignal(self._requeue) is signal.SIG_DFL:
+            numbers.append(self._requeue)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-            if self.received and kind is None and not callable(before):
-                os.kill(os.getpid(), signal.SIGTERM)
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if self.received and not self.asks_for_requeue and kind is None and not callable(before.get(signal.SIGTERM)):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = True
-        if callable(self._before):
-            self._before(number, frame)
+        self.asks_for_requeue = self.asks_for_requeue or number == self._requeue
+        if callable(before := self._before.get(number)):
+            before(number, frame)
 
 
 class RankDirectory:

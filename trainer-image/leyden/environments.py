@@ -58,11 +58,12 @@ def is_cluster_environment(thing: object) -> bool:
 
 def of_cluster(cluster: ClusterEnvironment, processes_per_node: int) -> dict[str, str]:
     """torchrun's variables as a user's object says them."""
+    here = getattr(cluster, "local_world_size", lambda: processes_per_node)
     return {
         "RANK": str(cluster.global_rank()),
         "LOCAL_RANK": str(cluster.local_rank()),
         "WORLD_SIZE": str(cluster.world_size()),
-        "LOCAL_WORLD_SIZE": str(processes_per_node),
+        "LOCAL_WORLD_SIZE": str(here()),
         "MASTER_ADDR": cluster.main_address,
         "MASTER_PORT": str(cluster.main_port),
     }
@@ -70,18 +71,25 @@ def of_cluster(cluster: ClusterEnvironment, processes_per_node: int) -> dict[str
 
 def launched(variables: Mapping[str, str]) -> dict[str, str] | None:
     """torchrun's variables, as they are or as SLURM's say them; ``None`` where this process was started by itself."""
-    if all(name in variables for name in LAUNCHER_VARIABLES):
-        return {name: variables[name] for name in (*LAUNCHER_VARIABLES, "LOCAL_WORLD_SIZE") if name in variables}
-    return _of_slurm(variables) if _started_by_srun(variables) else None
+    return of_torchrun(variables) or (of_slurm(variables) if started_by_srun(variables) else None)
 
 
-def _started_by_srun(variables: Mapping[str, str]) -> bool:
+def of_torchrun(variables: Mapping[str, str]) -> dict[str, str] | None:
+    """torchrun's variables, where all are there."""
+    if not all(name in variables for name in LAUNCHER_VARIABLES):
+        return None
+    return {name: variables[name] for name in (*LAUNCHER_VARIABLES, "LOCAL_WORLD_SIZE") if name in variables}
+
+
+def started_by_srun(variables: Mapping[str, str]) -> bool:
+    """Whether this process is a task of a SLURM job's step."""
     # A batch script has its job's variables too, but only what srun starts belongs to a step.
     step = "SLURM_STEP_ID" in variables or "SLURM_STEPID" in variables
     return step and "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in INTERACTIVE_JOBS
 
 
-def _of_slurm(variables: Mapping[str, str]) -> dict[str, str]:
+def of_slurm(variables: Mapping[str, str]) -> dict[str, str]:
+    """torchrun's variables as SLURM's say them. Raises ``MisconfigurationError`` where those are missing."""
     tasks = _number(variables, "SLURM_NTASKS")
     nodes = variables.get("SLURM_STEP_NODELIST") or variables.get("SLURM_JOB_NODELIST") or "127.0.0.1"
     port = FIRST_SLURM_PORT + int(variables.get("SLURM_JOB_ID", "0")[-4:])

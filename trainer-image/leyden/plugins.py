@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from leyden.checkpoint.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
+from leyden.clusters import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from leyden.environments import ClusterEnvironment, is_cluster_environment
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.precision import CPU, Precision
@@ -18,10 +19,13 @@ __all__ = [
     "ClusterEnvironment",
     "DoublePrecision",
     "HalfPrecision",
+    "LightningEnvironment",
     "MixedPrecision",
     "Plugins",
     "Precision",
+    "SLURMEnvironment",
     "TorchCheckpointIO",
+    "TorchElasticEnvironment",
 ]
 
 

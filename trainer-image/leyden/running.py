@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leyden import fitting
+from leyden import fitting, requeue
 from leyden.callbacks import ModelCheckpoint
 from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from leyden.checkpoint.places import Place, modified, place
@@ -184,18 +184,27 @@ def evaluation(
 
 
 def fit_path(trainer: Trainer, given: str | Path | None) -> Place | None:
-    """:func:`checkpoint_path`; by default what an ``OnExceptionCheckpoint`` left, where no directory has a plan."""
-    left = any(isinstance(callback, OnExceptionCheckpoint) and callback.path.exists() for callback in trainer.callbacks)
-    broken = given is None and left and trainer.checkpoint_directory is None
-    return checkpoint_path(trainer, "last" if broken else given)
+    """:func:`checkpoint_path`; by default what SLURM's warning or an exception left, where no directory has a plan."""
+    if given is None and trainer.checkpoint_directory is None:
+        if trainer.slurm is not None and (found := requeue.newest(trainer.default_root_dir)) is not None:
+            return found
+        if any(isinstance(saver, OnExceptionCheckpoint) and saver.path.exists() for saver in trainer.callbacks):
+            given = "last"
+    return checkpoint_path(trainer, given)
 
 
 def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Place | None:
-    """``"best"`` and ``"last"`` as the callbacks know them; other paths as they are."""
+    """``"best"`` and ``"last"`` as the callbacks know them, ``"hpc"`` as SLURM's warning left it; else a path."""
     if given == "last":
         found = _newest(trainer)
         if found is None:  # so that a program may say it before its first run
             trainer.warn('ckpt_path="last": there is no last checkpoint yet, so none is loaded')
+        return found
+    if given == "hpc":
+        if (found := requeue.newest(trainer.default_root_dir)) is None:
+            raise bad_value(
+                "ckpt_path", given, f"a path here: there is no hpc_ckpt_*.ckpt in {trainer.default_root_dir}"
+            )
         return found
     if given != "best":
         return place(given) if given is not None else None

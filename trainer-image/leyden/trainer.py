@@ -20,6 +20,7 @@ from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
 from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
+from leyden.clusters import slurm_of
 from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers
 from leyden.data import LightningDataModule
@@ -33,6 +34,7 @@ from leyden.loops import FitLoop
 from leyden.module import LightningModule
 from leyden.plugins import Plugins
 from leyden.reporting import Reporting
+from leyden.requeue import requeue
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.strategies import Strategy, choose_strategy
 from leyden.training import load_training_source
@@ -108,6 +110,7 @@ class Trainer(Reporting):
         own = Plugins.of(arguments["plugins"])
         asked = {name: arguments[name] for name in ("strategy", "accelerator", "devices", "num_nodes")}
         self.strategy = choose_strategy(**asked, cluster=own.cluster)
+        self.slurm = slurm_of(own.cluster)
         self.strategy.checkpoint_io = own.checkpoint_io or TorchCheckpointIO()
         self.strategy.synchronize_batchnorm(arguments["sync_batchnorm"])
         self.precision_plugin = own.choose_precision(arguments["precision"], self.strategy.device)
@@ -288,8 +291,12 @@ class Trainer(Reporting):
     def _stop(self) -> None:
         """Commit what the next run goes on from, and end."""
         savers = [saver for saver in (self.checkpoint_directory, *self.checkpoint_callbacks) if saver is not None]
-        committed = [saver.commit(self) for saver in savers]
-        saved = "checkpoint committed" if any(committed) else "nothing saved: no callback was there to do it"
+        committed = any([saver.commit(self) for saver in savers])
+        if self.strategy.reduce_boolean_decision(self.stop_signal.asks_for_requeue, all=False):
+            if not requeue(self):
+                return
+            committed = True
+        saved = "checkpoint committed" if committed else "nothing saved: no callback was there to do it"
         self.print(f"stopped on request at step {self.global_step}, {saved}", flush=True)
         raise SIGTERMException(exit_codes.STOPPED)
 

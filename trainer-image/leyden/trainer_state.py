@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from leyden.accelerators import Accelerator
 from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint, ProgressBar
 from leyden.checkpoint.places import Place
+from leyden.clusters import SLURMEnvironment
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory, StopSignal
 from leyden.errors import MisconfigurationError
@@ -46,6 +47,8 @@ class TrainerState:
     settings: Settings
     strategy: Strategy
     precision_plugin: Precision
+    slurm: SLURMEnvironment | None
+    """The SLURM job that the run belongs to."""
     callbacks: list[Callback]
     profiler: Profiler | None
     loggers: list[Logger]
@@ -101,7 +104,8 @@ class TrainerState:
         self.looked_into_checkpoint = False
         self.training_loop: TrainingLoop | None = None
         self.agreement: Agreement | None = None
-        self.stop_signal = StopSignal()
+        slurm = self.slurm
+        self.stop_signal = StopSignal(slurm.requeue_signal if slurm is not None and slurm.auto_requeue else None)
         self.model: LightningModule | None = None
         self.epoch_metrics: dict[str, Tensor] = {}
         self._logged_metrics: dict[str, float] = {}

@@ -113,7 +113,8 @@ def device_indices(devices: Any, available: int | None) -> list[int] | None:
 def _launched(cluster: ClusterEnvironment | None, wanted: list[int] | None) -> Mapping[str, str] | None:
     """What a launcher says of this process; ``None`` where it is by itself."""
     if cluster is not None:
-        return environments.of_cluster(cluster, len(wanted or [0]))
+        elsewhere = getattr(cluster, "creates_processes_externally", True)
+        return environments.of_cluster(cluster, len(wanted or [0])) if elsewhere else None
     if wanted is not None and len(wanted) == 1 and launch.started_by_a_sibling():
         return None  # A second Trainer of a script that runs on several devices may well take one of its own.
     return environments.launched(os.environ)
