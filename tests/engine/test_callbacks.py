@@ -128,7 +128,7 @@ def test_a_run_that_breaks_leaves_a_checkpoint(tmp_path: Path) -> None:
 
     module = Breaks()
     with pytest.raises(ValueError, match="broken"):
-        trained(OnExceptionCheckpoint(tmp_path), module=module)
+        trained(OnExceptionCheckpoint(tmp_path), module=module, enable_checkpointing=None)
     found = torch.load(tmp_path / "on_exception.ckpt", weights_only=True)
     assert found["global_step"] == 3 and same(found["state_dict"], weights(module))
 

@@ -147,8 +147,8 @@ def test_without_requeueing_the_signal_does_what_it_did(tmp_path: Path, task: Pa
 def test_an_exceptions_file_is_older_than_slurms(tmp_path: Path, task: Path) -> None:
     saver = OnExceptionCheckpoint(tmp_path)
     with pytest.raises(SystemExit):
-        trainer(tmp_path, saver, Warned(2)).fit(Regression(), loader())
-    goes_on = trainer(tmp_path, saver)
+        trainer(tmp_path, saver, Warned(2), **SAVING).fit(Regression(), loader())
+    goes_on = trainer(tmp_path, saver, **SAVING)
     goes_on.fit(Regression(), loader())
     assert str(goes_on.ckpt_path).endswith("hpc_ckpt_1.ckpt")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from leyden.callbacks import Callback, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
+from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
 from leyden.callbacks.timer import Timer
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError, bad_value
@@ -27,9 +27,10 @@ def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | N
         raise MisconfigurationError(f"there is one progress bar in a run, and callbacks has {', '.join(bars)}")
     if planned is not None:
         callbacks = [callback for callback in callbacks if not isinstance(callback, CheckpointDirectory)] + [planned]
-    saving = [callback for callback in callbacks if isinstance(callback, (ModelCheckpoint, CheckpointDirectory))]
-    if checkpointing is False and any(isinstance(callback, ModelCheckpoint) for callback in saving):
-        raise MisconfigurationError("enable_checkpointing=False contradicts the ModelCheckpoint among the callbacks")
+    saving = [callback for callback in callbacks if isinstance(callback, (Checkpoint, CheckpointDirectory))]
+    savers = [type(callback).__qualname__ for callback in saving if isinstance(callback, Checkpoint)]
+    if checkpointing is False and savers:
+        raise MisconfigurationError(f"enable_checkpointing=False contradicts the {savers[0]} among the callbacks")
     if fast:
         callbacks = [callback for callback in callbacks if callback not in saving]
     elif checkpointing is not False and not saving:
@@ -59,7 +60,7 @@ def _timer(max_time: Any) -> Timer:
 
 def in_order(callbacks: list[Callback]) -> list[Callback]:
     """Callbacks that search for hyperparameters come first, and those that save last: they see what the others did."""
-    saving = (ModelCheckpoint, CheckpointDirectory)
+    saving = (Checkpoint, CheckpointDirectory)
     return sorted(callbacks, key=lambda callback: 2 if isinstance(callback, saving) else not callback.searches)
 
 

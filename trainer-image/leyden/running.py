@@ -159,8 +159,8 @@ def evaluation(
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
     loaders, datamodule = sources(datamodule, "dataloaders", loaders)
-    if model is None and ckpt_path is None and trainer.checkpoint_callback is not None:
-        ckpt_path = trainer.checkpoint_callback.best_model_path or None
+    if model is None and ckpt_path is None:
+        ckpt_path = _best(trainer) or None
     path = checkpoint_path(trainer, ckpt_path)
     module = model if model is not None else trainer.model
     data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
@@ -208,10 +208,14 @@ def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Place | None:
         return found
     if given != "best":
         return place(given) if given is not None else None
-    saver = trainer.checkpoint_callback
-    if saver is None or not saver.best_model_path:
+    if not (best := _best(trainer)):
         raise bad_value("ckpt_path", given, "a path here: no ModelCheckpoint has saved such a file")
-    return place(saver.best_model_path)
+    return place(best)
+
+
+def _best(trainer: Trainer) -> str:
+    """The best file of the first callback that saves; empty where it has none."""
+    return getattr(trainer.checkpoint_callback, "best_model_path", "")
 
 
 def _newest(trainer: Trainer) -> Place | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.accelerators import Accelerator
-from leyden.callbacks import Callback, CheckpointDirectory, EarlyStopping, ModelCheckpoint, ProgressBar
+from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, EarlyStopping, ProgressBar
 from leyden.checkpoint.places import Place
 from leyden.clusters import SLURMEnvironment
 from leyden.data import LightningDataModule
@@ -317,11 +317,11 @@ class TrainerState:
         return bool(every) and self.run_state.epoch - loaded_epoch >= every
 
     @property
-    def checkpoint_callbacks(self) -> list[ModelCheckpoint]:
-        return [callback for callback in self.callbacks if isinstance(callback, ModelCheckpoint)]
+    def checkpoint_callbacks(self) -> list[Checkpoint]:
+        return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
 
     @property
-    def checkpoint_callback(self) -> ModelCheckpoint | None:
+    def checkpoint_callback(self) -> Checkpoint | None:
         return next(iter(self.checkpoint_callbacks), None)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +301,42 @@ def a_checkpoint_of_another_module(seen: Seen) -> None:
 @program
 def a_checkpoint_that_is_not_there(seen: Seen) -> None:
     seen.trainer().fit(seen.watched(Trained()), loader(), ckpt_path=seen.folder / "none.ckpt")
+
+
+@program
+def a_callback_of_the_users_own_that_saves(seen: Seen) -> None:
+    from lightning.pytorch.callbacks import Checkpoint
+
+    class Kept(Checkpoint):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            order.append(("saves", sorted(trainer.callback_metrics)))
+            trainer.save_checkpoint(seen.folder / f"{trainer.current_epoch}.ckpt")
+
+    class Last(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            order.append("other")
+
+    order = seen.values.setdefault("order", [])
+    trainer = seen.trainer(max_epochs=2, callbacks=[Kept(), Last()], enable_checkpointing=None)
+    trainer.fit(seen.watched(Trained()), loader(8))
+    seen.values["saving"] = [type(callback).__name__ for callback in trainer.checkpoint_callbacks]
+    seen.values["is"] = [issubclass(kind, Checkpoint) for kind in (ModelCheckpoint, pl.callbacks.OnExceptionCheckpoint)]
+    seen.values["files"] = sorted(path.name for path in seen.folder.rglob("*.ckpt"))
+    trainer.validate(Whole(), loader(4), ckpt_path=seen.folder / "1.ckpt", verbose=False)
+
+
+@program
+def a_file_of_the_exception_alone(seen: Seen) -> None:
+    class Breaks(Trained):
+        def on_train_epoch_end(self) -> None:
+            if self.current_epoch == 1:
+                raise ValueError("broken")
+
+    saver = pl.callbacks.OnExceptionCheckpoint(seen.folder / "kept")
+    seen.values["runs"] = []
+    for module in (Breaks(), Trained(), Trained()):
+        trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[saver], max_epochs=3)
+        with contextlib.suppress(ValueError):
+            trainer.fit(module, loader(8))
+        began = Path(trainer.ckpt_path).name if trainer.ckpt_path else None
+        seen.values["runs"].append([began, trainer.global_step, files(seen)])

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from leyden.callbacks.base import Callback
+from leyden.callbacks.base import Callback, Checkpoint
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory
 from leyden.callbacks.early_stopping import EarlyStopping
 from leyden.callbacks.model_checkpoint import ModelCheckpoint
@@ -51,6 +51,7 @@ __all__ = [
     "BasePredictionWriter",
     "BatchSizeFinder",
     "Callback",
+    "Checkpoint",
     "CheckpointDirectory",
     "DeviceStatsMonitor",
     "EMAWeightAveraging",

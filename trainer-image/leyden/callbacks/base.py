@@ -196,3 +196,13 @@ class Callback:
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read from a checkpoint that is about to be restored."""
+
+
+class Checkpoint(Callback):
+    """Base of callbacks that save the run: they come last, and with one of them the Trainer adds none of its own."""
+
+    watches_metrics = True
+
+    def commit(self, trainer: Trainer) -> bool:
+        """Save before a run stops on request, and wait until that is durable. Whether a next run can go on from it."""
+        return False

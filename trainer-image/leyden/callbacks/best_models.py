@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from leyden.callbacks.base import Callback
+from leyden.callbacks.base import Checkpoint
 from leyden.errors import MisconfigurationError, bad_value, one_of
 
 MODES = ("min", "max")
@@ -15,10 +15,8 @@ BOOKS = ("best_model_score", "best_model_path", "current_score", "best_k_models"
 """What says which files are the best ones."""
 
 
-class BestModels(Callback):
+class BestModels(Checkpoint):
     """Keeps the books of the ``save_top_k`` best files (-1: all; without a monitor, of the newest one)."""
-
-    watches_metrics = True
 
     def __init__(self, monitor: str | None, mode: str, save_top_k: int) -> None:
         if mode not in MODES:

@@ -143,7 +143,6 @@ NOT_PROVIDED = frozenset(
     (
         *HELPERS.split(),
         "BitsandbytesPrecision",
-        "Checkpoint",
         "CometLogger",
         "DeepSpeedPrecision",
         "DeepSpeedStrategy",
