@@ -39,6 +39,9 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
         remember_arguments(module, args, kwargs)
         return module
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "trainer": None}  # a copy, or what is pickled, belongs to no run
+
     @classmethod
     def from_datasets(
         cls,

@@ -64,7 +64,7 @@ class EvaluationLoop:
         self.module = trainer.lightning_module
         self.stage = stage
         step: Callable[..., Any] = getattr(self.module, stage.step)
-        self.takes_dataloader_idx = "dataloader_idx" in inspect.signature(step).parameters
+        self._by_name = "dataloader_idx" in inspect.signature(step).parameters
         self.step = bind_step(trainer, stage.step, step)
         self.sanity_batches: int | None = None
         hooks = trainer.hooks
@@ -100,21 +100,36 @@ class EvaluationLoop:
     def load(self) -> list[Source]:
         """The loaders, prepared when first asked for, and anew where the settings say so."""
         stale = self._loaded_epoch is not None and self.trainer.loaders_are_due(self._loaded_epoch)
-        if self.loader is not None and (self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)):
+        wanted = self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)
+        if wanted and self.loader is not None and self.limit != 0:
             self.loaders = self.loader()
             self._sources = self.trainer.evaluation_sources_of(self.loaders)
             self._loaded_epoch = self.trainer.run_state.epoch
             self.batches = [source.batch_limit(self.limit) for source in self._sources]
-            if len(self._sources) > 1 and not self.takes_dataloader_idx:
-                raise MisconfigurationError(
-                    f"{type(self.module).__qualname__}.{self.stage.step}() needs an argument dataloader_idx, "
-                    f"for there are {len(self._sources)} loaders"
-                )
+            for name in (self.stage.step, *(f"on_{self.stage.name}_batch_{moment}" for moment in ("start", "end"))):
+                self._check_dataloader_idx(name)
         return self._sources
+
+    def _check_dataloader_idx(self, name: str) -> None:
+        """Whether a method of the module takes the loader's number, which it gets where there are several."""
+        parameters = inspect.signature(getattr(self.module, name)).parameters
+        taken, number = parameters.get("dataloader_idx"), len(self._sources)
+        if number > 1 and taken is None and all(p.kind is not p.VAR_POSITIONAL for p in parameters.values()):
+            raise MisconfigurationError(
+                f"{type(self.module).__qualname__}.{name}() needs an argument dataloader_idx, for there are {number} "
+                "loaders: write dataloader_idx=0"
+            )
+        if number == 1 and taken is not None and taken.default is taken.empty:
+            raise MisconfigurationError(
+                f"{type(self.module).__qualname__}.{name}() asks for dataloader_idx, but there is one loader alone: "
+                "write dataloader_idx=0"
+            )
 
     def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[Any]]:
         """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go."""
         trainer, sources = self.trainer, self.load()
+        if not any(self.batches):
+            return [], []
         logs = trainer.logs = trainer.new_logs()
         state = trainer.state
         outer, state.stage = state.stage, state.stage if trainer.sanity_checking else self.stage.running
@@ -174,10 +189,13 @@ class EvaluationLoop:
             trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        named = {"dataloader_idx": dataloader_idx} if len(self._sources) > 1 else {}
+        which = (dataloader_idx,) if len(self._sources) > 1 else ()
         scope = self.trainer.scope
         scope.hook = self.stage.step
-        output = self.step(batch, batch_idx, **named)
+        if which and self._by_name:
+            output = self.step(batch, batch_idx, dataloader_idx=dataloader_idx)
+        else:
+            output = self.step(batch, batch_idx, *which)
         scope.hook = ""
         return output
 

@@ -44,13 +44,10 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:
             keeper.resumed(trainer)
-    for optimizer in trainer.optimizers:
-        optimizer.zero_grad()
     if checkpoint is None:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
-    if trainer.limit_train_batches and not trainer.num_training_batches:
-        trainer.warn("there is nothing to train on: the loader gives no batch")
+    _warn_of_length(trainer)
     watching = _watch_forward(trainer)
     try:
         with trainer.stop_signal, torch.autograd.set_detect_anomaly(trainer.settings.detect_anomaly):
@@ -62,6 +59,14 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     if trainer.rank_directory is not None:
         trainer.rank_directory.progress(trainer, now=True)
     hooks.on_fit_end()
+
+
+def _warn_of_length(trainer: Trainer) -> None:
+    batches, every = trainer.num_training_batches, trainer.log_every_n_steps
+    if trainer.limit_train_batches and not batches:
+        trainer.warn("there is nothing to train on: the loader gives no batch")
+    elif trainer.loggers and batches < every:
+        trainer.warn(f"log_every_n_steps={every} is more than an epoch's {batches} batches: loggers will get little")
 
 
 def _configure_optimizers(trainer: Trainer) -> None:

@@ -52,6 +52,9 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
 
     # Where the module is in a run.
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_trainer": None}  # a copy, or what is pickled, is the module alone
+
     @property
     def trainer(self) -> Trainer:
         """The trainer that runs this module."""

@@ -203,7 +203,12 @@ class LightningOptimizer:
             trainer.run_state.global_step += 1
         return result
 
+    def __reduce__(self) -> Any:
+        return object.__new__, (LightningOptimizer,), vars(self)  # copies go by __class__ otherwise
+
     def __getattr__(self, name: str) -> Any:
+        if name == "_optimizer":  # a copy in the making has none yet
+            raise AttributeError(name)
         return getattr(self._optimizer, name)
 
 

@@ -111,6 +111,11 @@ class TrainerState:
         self._logged_metrics: dict[str, float] = {}
         self._progress_names: set[str] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, or to be pickled: all but what runs, which is made anew with each run."""
+        idle = {"evaluation_loops": {}, "training_loop": None, "train_loader": None, "lightning_optimizers": []}
+        return {name: idle.get(name, value) for name, value in vars(self).items() if name not in ("hooks", "transfer")}
+
     def new_logs(self, training: bool = False) -> Logs:
         """Where the ``log`` calls of a stage go."""
         return (SilentLogs if self.settings.barebones else Logs)(self.scope, self.strategy, training)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
-from parity.models import Data, Loaded, Whole, batches, loader
+from parity.models import Data, Loaded, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, program
 
 
@@ -106,3 +107,31 @@ def a_test_without_a_test_step(seen: Seen) -> None:
 @program
 def a_test_without_a_loader(seen: Seen) -> None:
     seen.trainer().test(seen.watched(Whole()), verbose=False)
+
+
+@program
+def steps_that_take_whatever_comes(seen: Seen) -> None:
+    class Model(Whole):
+        def validation_step(self, *args: Any) -> None:
+            got.append(("validation", *args[1:]))
+            self.log("val_loss", self.loss(args[0]))
+
+        def test_step(self, *args: Any, **kwargs: Any) -> None:
+            got.append(("test", *args[1:], sorted(kwargs)))
+
+    got = seen.values.setdefault("got", [])
+    trainer, loaders = seen.trainer(max_epochs=1), [loader(8), loader(4)]
+    model = seen.watched(Model())
+    trainer.fit(model, loader(8), loaders)
+    trainer.test(model, loaders, verbose=False)
+    rows = [DataLoader(samples(count).tensors[0], 2) for count in (4, 6)]
+    seen.values["predicted"] = trainer.predict(Trained(), rows)
+
+
+@program
+def nothing_to_evaluate(seen: Seen) -> None:
+    trainer = seen.trainer(limit_val_batches=0, limit_test_batches=0, limit_predict_batches=0)
+    model = seen.watched(Loaded())
+    seen.values["results"] = [trainer.validate(model), trainer.test(model), trainer.predict(model) or []]
+    seen.values["read"] = [trainer.val_dataloaders, trainer.test_dataloaders, trainer.predict_dataloaders]
+    seen.values["empty"] = seen.trainer().validate(seen.watched(Whole()), loader(0))

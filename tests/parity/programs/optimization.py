@@ -318,3 +318,22 @@ def estimated_stepping_batches_for_a_scheduler(seen: Seen) -> None:
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     seen.trainer(accumulate_grad_batches=2, max_epochs=3).fit(seen.watched(Model(seen)), loader(10))
+
+
+@program
+def an_optimizer_that_counts(seen: Seen) -> None:
+    class Counting(torch.optim.SGD):
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            calls.append("step")
+            return super().step(*args, **kwargs)
+
+        def zero_grad(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("zero_grad")
+            super().zero_grad(*args, **kwargs)
+
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return Counting(self.parameters(), lr=0.1)
+
+    calls = seen.values.setdefault("calls", [])
+    seen.trainer(accumulate_grad_batches=3).fit(seen.watched(Model()), loader(20))

@@ -24,6 +24,9 @@ class Callback:
 
     _trainer: Trainer | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_trainer": None}  # a copy, or what is pickled, belongs to no run
+
     def log(self, name: str, value: Any, **options: Any) -> None:
         """:meth:`leyden.LightningModule.log`, for metrics of the callback's own."""
         if self._trainer is not None:

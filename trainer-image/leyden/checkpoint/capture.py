@@ -46,7 +46,8 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = "kwargs"
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(module.hparams))
     if not weights_only:
-        checkpoint["callbacks"] = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}
+        states = ((callback.state_key, callback.state_dict()) for callback in trainer.callbacks)
+        checkpoint["callbacks"] = {key: state for key, state in states if state}
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
         checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
@@ -111,10 +112,12 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         data.load_state_dict(checkpoint[type(data).__qualname__])
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, checkpoint)
-    states = checkpoint.get("callbacks", {})
+    states = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:
         if callback.state_key in states:
-            callback.load_state_dict(states[callback.state_key])
+            callback.load_state_dict(states.pop(callback.state_key))
+    if states:
+        trainer.warn(f"the checkpoint holds states of callbacks that this Trainer has not: {', '.join(sorted(states))}")
 
 
 def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
