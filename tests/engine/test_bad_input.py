@@ -48,12 +48,14 @@ class Returning(Regression):
 class Logging(Regression):
     """Its step calls ``log`` or ``log_dict``."""
 
-    def __init__(self, method: str, *args: Any) -> None:
+    def __init__(self, method: str, *args: Any, **options: Any) -> None:
         super().__init__()
-        self.call = method, args
+        self.call = method, args, options
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        getattr(self, self.call[0])(*self.call[1])
+        method, args, options = self.call
+        getattr(self, method)(*args, **options)
+        return super().training_step(batch, batch_idx)
 
 
 class NoBatch(Regression):
@@ -139,7 +141,23 @@ CASES = {
         lambda: fit(callbacks=[EarlyStopping("nope")]),
         "EarlyStopping monitors 'nope', but the metrics are: loss, loss_epoch, loss_step",
     ),
-    "log-name": (lambda: fit(Logging("log", 3, 1.0)), "log() name=3 is not allowed: it must be a text"),
+    "log-name": (
+        lambda: fit(Logging("log", 3, 1.0)),
+        "log() name=3 is not allowed: it must be a text without '/dataloader_idx_', which is added by itself",
+    ),
+    "log-loader": (
+        lambda: fit(Logging("log", "a/dataloader_idx_0", 1.0)),
+        "log() name='a/dataloader_idx_0' is not allowed: it must be a text without '/dataloader_idx_', which is "
+        "added by itself",
+    ),
+    "log-nothing": (
+        lambda: fit(Logging("log", "a", 1.0, on_step=False, on_epoch=False)),
+        "log('a') with on_step=False and on_epoch=False logs nothing: set one",
+    ),
+    "log-reduction": (
+        lambda: fit(Logging("log", "a", 1.0, reduce_fx="median")),
+        "log('a') reduce_fx='median' is not allowed: it must be one of 'mean', 'sum', 'min', 'max'",
+    ),
     "log-value": (
         lambda: fit(Logging("log", "a", "b")),
         "log('a') value='b' is not allowed: it must be a number, a tensor of one element or a metric",

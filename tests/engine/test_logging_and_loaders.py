@@ -18,6 +18,7 @@ from engine.programs import QUIET, Regression, loader, samples
 from leyden.errors import MisconfigurationError
 from leyden.loaders import Place, prepare
 from leyden.loggers import CSVLogger, JSONLinesLogger
+from leyden.metrics import Mean
 
 
 class Logging(Regression):
@@ -53,8 +54,20 @@ def test_several_loaders_have_their_own_names() -> None:
     loaders = [loader(8, shuffle=False), loader(4, shuffle=False)]
     with pytest.raises(MisconfigurationError, match=r"\(\) needs an argument dataloader_idx.* 2 loaders"):
         L.Trainer(**QUIET).validate(Regression(), loaders, verbose=False)
+    with pytest.raises(MisconfigurationError, match=r"asks for dataloader_idx, but .* write dataloader_idx=0"):
+        L.Trainer(**QUIET).validate(Numbered(), loaders[0], verbose=False)
     first, second = L.Trainer(**QUIET).validate(Numbered(), loaders, verbose=False)
     assert set(first) == {"val_loss/dataloader_idx_0"} and set(second) == {"val_loss/dataloader_idx_1"}
+
+
+def test_another_metric_object_in_every_step_is_refused() -> None:
+    class Forgets(Regression):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("mean", Mean())
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(MisconfigurationError, match=r"log\('mean'\) was given another Mean .* attribute of the module"):
+        L.Trainer(max_epochs=1, **QUIET).fit(Forgets(), loader())
 
 
 def test_predictions_come_in_order() -> None:

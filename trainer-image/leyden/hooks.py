@@ -63,6 +63,18 @@ def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope) -> Cal
     return hook
 
 
+def within(name: str, call: Callable[..., Any], scope: Scope) -> Callable[..., Any]:
+    """A method of the module that is none of the table's, so that ``log`` knows where it is called from."""
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        outer, scope.hook = scope.hook, name
+        result = call(*args, **kwargs)
+        scope.hook = outer
+        return result
+
+    return method
+
+
 def takes_nothing(call: Callable[..., Any]) -> bool:
     """Whether it can be called without arguments: else it is a method of the program's own by the name of a hook."""
     try:

@@ -7,7 +7,6 @@ batch contributes nothing, and uneven batches do not skew a mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, bad_value
+from leyden.reductions import Contribution, Entry, extreme, merge
 
 if TYPE_CHECKING:
     from leyden.strategies import Strategy
 
 Number = float | int
-Contribution = tuple[str, float, float]
-"""Reduction, total and weight of one name on one rank."""
-
-REDUCTIONS = ("mean", "sum", "min", "max")
-
 STEP_HOOKS = frozenset(
     (
+        "backward",
+        "optimizer_zero_grad",
         "training_step",
         "on_train_batch_start",
         "on_train_batch_end",
@@ -102,96 +99,6 @@ def first_dimension(batch: Any) -> int | None:
 
 
 @dataclass(slots=True)
-class Entry:
-    """All that one name holds in one hook."""
-
-    name: str
-    suffix: str
-    """Says which loader of several."""
-    options: tuple[Any, ...]
-    on_step: bool
-    on_epoch: bool
-    prog_bar: bool
-    logger: bool
-    reduce: str
-    sync: bool | None
-    keep_graph: bool
-    rank_zero_only: bool
-    value: Any = None
-    total: Any = None
-    weight: float = 0
-    metric: Any = None
-
-    @property
-    def full_name(self) -> str:
-        return self.name + self.suffix
-
-    @property
-    def step_name(self) -> str:
-        return f"{self.name}_step{self.suffix}" if self.on_epoch else self.full_name
-
-    @property
-    def epoch_name(self) -> str:
-        return f"{self.name}_epoch{self.suffix}" if self.on_step else self.full_name
-
-    def add(self, value: Any, weight: float) -> None:
-        """Take a value into the epoch's running result."""
-        if self.reduce == "mean":
-            self._accumulate(value, weight)
-            self.weight += weight
-        elif self.reduce == "sum":
-            self._accumulate(value, 1)
-        else:
-            self.total = value if self.total is None else _extreme(self.reduce, self.total, value)
-        if not self.weight:
-            self.weight = 1
-
-    def _accumulate(self, value: Any, weight: float) -> None:
-        if isinstance(self.total, Tensor):
-            self.total.add_(value, alpha=weight)
-        elif isinstance(value, Tensor):
-            wide = value.to(torch.promote_types(value.dtype, torch.float32)).mul(weight)
-            self.total = wide if self.total is None else wide.add_(self.total)
-        else:
-            self.total = (self.total or 0.0) + value * weight
-
-    def contribution(self) -> Contribution | None:
-        """This rank's part of the epoch's value, or ``None`` where nothing was logged."""
-        if self.metric is not None and hasattr(self.metric, "ratio"):
-            numerator, denominator = self.metric.ratio()
-            return ("mean", numerator, denominator)
-        if self.total is None:
-            return None
-        return (self.reduce, float(self.total), float(self.weight))
-
-    def reset(self) -> None:
-        self.value = self.total = None
-        self.weight = 0
-        if self.metric is not None:
-            self.metric.reset()
-
-
-def _extreme(reduce: str, one: Any, other: Any) -> Any:
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
-        choose = torch.minimum if reduce == "min" else torch.maximum
-        return choose(torch.as_tensor(one), torch.as_tensor(other))
-    return min(one, other) if reduce == "min" else max(one, other)
-
-
-def merge(contributions: Iterable[Contribution]) -> float:
-    """One value from the contributions of all ranks. Nothing counted at all gives NaN."""
-    given = list(contributions)
-    reduce = given[0][0]
-    totals = [total for _, total, _ in given]
-    if reduce == "mean":
-        weight = sum(weight for _, _, weight in given)
-        return sum(totals) / weight if weight else math.nan
-    if reduce == "sum":
-        return sum(totals)
-    return min(totals) if reduce == "min" else max(totals)
-
-
-@dataclass(slots=True)
 class Logs:
     """The entries of one run of one stage (an epoch of training, or one pass over the validation loaders)."""
 
@@ -217,8 +124,12 @@ class Logs:
         if isinstance(value, Tensor):
             if value.dim():
                 value = _single(name, value)
+            if not value.is_floating_point():
+                value = value.float()
             value = value.clone() if entry.keep_graph else value.detach().clone()
-        elif not isinstance(value, (float, int)):
+        elif isinstance(value, (float, int)):
+            value = float(value)
+        else:
             self._record_object(entry, value)
             return
         if entry.on_step:
@@ -230,6 +141,11 @@ class Logs:
     def _record_object(self, entry: Entry, value: Any) -> None:
         """A metric object is asked at the epoch's end; numbers of other kinds are converted."""
         if hasattr(value, "compute") and hasattr(value, "reset"):
+            if entry.metric is not None and entry.metric is not value:
+                raise MisconfigurationError(
+                    f"log({entry.name!r}) was given another {type(value).__qualname__} than before in this epoch: keep "
+                    "one as an attribute of the module"
+                )
             entry.metric = value
             if entry.on_step:
                 entry.value = getattr(value, "last", getattr(value, "_forward_cache", None))
@@ -247,17 +163,17 @@ class Logs:
     def _new_entry(self, name: str, options: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
         prog_bar, logger, on_step, on_epoch, reduce, keep_graph, sync, rank_zero_only = options
         hook = self.scope.hook
-        if not isinstance(name, str):
-            raise bad_value("log() name", name, "a text")
+        if not isinstance(name, str) or "/dataloader_idx_" in name:
+            raise bad_value("log() name", name, "a text without '/dataloader_idx_', which is added by itself")
         if hook in SILENT_HOOKS:
             raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
-        if reduce not in REDUCTIONS:
-            raise one_of(f"log({name!r}) reduce_fx", reduce, REDUCTIONS)
         by_step = hook in STEP_HOOKS
         if on_step and hook not in BATCH_HOOKS:
             raise MisconfigurationError(f"log({name!r}, on_step=True) is not possible in {hook}: it has no step")
         on_step = by_step if on_step is None else on_step
         on_epoch = not by_step if on_epoch is None else on_epoch
+        if not on_step and not on_epoch:
+            raise MisconfigurationError(f"log({name!r}) with on_step=False and on_epoch=False logs nothing: set one")
         index = self.scope.dataloader_idx
         suffix = f"/dataloader_idx_{index}" if index is not None and add_dataloader_idx else ""
         named = (name, suffix, options, on_step, on_epoch, prog_bar, logger is not False)
@@ -281,7 +197,8 @@ class Logs:
 
     def progress_bar_names(self) -> set[str]:
         """Names that were logged with ``prog_bar=True``."""
-        return {n for e in self.entries.values() if e.prog_bar for n in (e.full_name, e.step_name, e.epoch_name)}
+        shown = [entry for entry in self.entries.values() if entry.prog_bar]
+        return {e.step_name for e in shown if e.on_step} | {e.epoch_name for e in shown if e.on_epoch}
 
     def finish_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
         """The epoch's values over all ranks: for callbacks and for loggers. Clears everything."""
@@ -379,7 +296,7 @@ def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:
                 mine["total"] = mine["total"] + kept["total"]
                 mine["weight"] += kept["weight"]
             else:
-                mine["total"] = _extreme(kept["options"][4], mine["total"], kept["total"])
+                mine["total"] = extreme(kept["options"][4], mine["total"], kept["total"])
     return merged
 
 

@@ -16,6 +16,7 @@ from leyden.hooks import DataHooks
 from leyden.hparams import HyperparametersMixin, remember_arguments
 from leyden.logs import members
 from leyden.module_hooks import ModuleHooks
+from leyden.reductions import REDUCTIONS, reduction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,7 +247,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         logger: bool | None = None,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        reduce_fx: str = "mean",
+        reduce_fx: str | Callable[..., Any] = "mean",
         enable_graph: bool = False,
         sync_dist: bool | None = None,
         sync_dist_group: Any = None,
@@ -258,14 +259,16 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         """Log a number, a tensor of one element, or a metric object, under ``name``.
 
         ``on_step`` logs the value itself, ``on_epoch`` the epoch's value by ``reduce_fx`` (mean weighted by batch
-        size, sum, min, max); with both, the names end in ``_step`` and ``_epoch``. Defaults depend on the hook:
-        steps of training log on step, everything else on epoch. The epoch's value covers all ranks unless
-        ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``. A metric object, be it Leyden's or
-        of torchmetrics, is computed and reset when the epoch ends; ``metric_attribute`` is not needed to find it.
+        size, sum, min, max; or torch's or Python's functions of these names); with both, the names end in ``_step`` and
+        ``_epoch``. Defaults depend on the hook: steps of training log on step, everything else on epoch. The epoch's
+        value covers all ranks unless ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``. A
+        metric object, be it Leyden's or of torchmetrics, is computed and reset when the epoch ends; keep it as an
+        attribute of the module, whose name ``metric_attribute`` need not say.
         """
         if self._trainer is None:
             return
-        options = (prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, rank_zero_only)
+        reduce = reduce_fx if reduce_fx in REDUCTIONS else reduction(name, reduce_fx)
+        options = (prog_bar, logger, on_step, on_epoch, reduce, enable_graph, sync_dist, rank_zero_only)
         self._trainer.logs.record(name, value, options, batch_size, add_dataloader_idx)
 
     def log_dict(
@@ -275,7 +278,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         logger: bool | None = None,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        reduce_fx: str = "mean",
+        reduce_fx: str | Callable[..., Any] = "mean",
         enable_graph: bool = False,
         sync_dist: bool | None = None,
         sync_dist_group: Any = None,

@@ -50,9 +50,9 @@ class Reporting(TrainerState):
         return self.epoch_metrics
 
     @property
-    def logged_metrics(self) -> dict[str, float]:
+    def logged_metrics(self) -> dict[str, Tensor]:
         """What the loggers were given last, by name."""
-        return self._logged_metrics
+        return {name: torch.tensor(value) for name, value in self._logged_metrics.items()}
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:

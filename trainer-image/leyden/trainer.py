@@ -267,9 +267,7 @@ class Trainer(Reporting):
         loop = self.training_loop
         if loop is not None and loop.clips and loop.automatic:
             settings = self.settings
-            self.lightning_module.configure_gradient_clipping(
-                optimizer, settings.gradient_clip_val, settings.gradient_clip_algorithm
-            )
+            loop.clip(optimizer, settings.gradient_clip_val, settings.gradient_clip_algorithm)
 
     def boundary(self, epoch_ended: bool) -> None:
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""

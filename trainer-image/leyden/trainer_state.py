@@ -113,7 +113,12 @@ class TrainerState:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a copy, or to be pickled: all but what runs, which is made anew with each run."""
-        idle = {"evaluation_loops": {}, "training_loop": None, "train_loader": None, "lightning_optimizers": []}
+        idle: dict[str, Any] = {
+            "evaluation_loops": {},
+            "training_loop": None,
+            "train_loader": None,
+            "lightning_optimizers": [],
+        }
         return {name: idle.get(name, value) for name, value in vars(self).items() if name not in ("hooks", "transfer")}
 
     def new_logs(self, training: bool = False) -> Logs:

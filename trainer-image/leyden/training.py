@@ -15,7 +15,7 @@ from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
-from leyden.hooks import overrides
+from leyden.hooks import overrides, within
 from leyden.loaders import Source
 from leyden.states import RunningStage
 
@@ -47,7 +47,9 @@ class TrainingLoop:
         self.stepper = trainer.lightning_optimizers[0]
         self.training_step = bind_step(trainer, "training_step", trainer.strategy.wrap(self.module))
         self.optimizer_step = self._bind_optimizer_step()
+        self.zero_grad = self._bind("optimizer_zero_grad")
         self.backward = self._bind_backward()
+        self.clip = self._bind("configure_gradient_clipping")
         self.max_steps = math.inf if self.settings.max_steps == -1 else self.settings.max_steps
         self.clips = self.settings.gradient_clip_val is not None or any(
             overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
@@ -78,16 +80,21 @@ class TrainingLoop:
         self.run_batch = profiler.profiled("run_training_batch", self.run_batch)
         self.run_epoch = profiler.profiled("run_training_epoch", self.run_epoch)
 
+    def _bind(self, name: str) -> Callable[..., Any]:
+        """A method of the module. Where it is the user's own, it may log."""
+        method: Callable[..., Any] = getattr(self.module, name)
+        return within(name, method, self.scope) if overrides(self.module, name) else method
+
     def _bind_optimizer_step(self) -> Callable[..., None]:
-        step: Callable[..., None] = self.module.optimizer_step
-        if "optimizer_idx" not in inspect.signature(step).parameters:
+        step = self._bind("optimizer_step")
+        if "optimizer_idx" not in inspect.signature(self.module.optimizer_step).parameters:
             return step
         return lambda epoch, index, optimizer, closure: step(  # an override of Lightning 1.x's shape
             epoch, index, optimizer, optimizer_idx=0, optimizer_closure=closure
         )
 
     def _bind_backward(self) -> Callable[[Tensor], None]:
-        backward, scaler = self.module.backward, self.trainer.precision_plugin.scaler
+        backward, scaler = self._bind("backward"), self.trainer.precision_plugin.scaler
         return backward if scaler is None else lambda loss: backward(scaler.scale(loss))
 
     # Epochs.
@@ -302,7 +309,7 @@ class TrainingLoop:
         loss = self._loss_of(self._training_step(self._batch, index))
         if self._window_starts:
             hooks.on_before_zero_grad(optimizer)
-            self.module.optimizer_zero_grad(self.state.epoch, index, optimizer)
+            self.zero_grad(self.state.epoch, index, optimizer)
         if loss is not None:
             hooks.on_before_backward(loss)
             self.backward(loss)
@@ -311,9 +318,9 @@ class TrainingLoop:
 
     def _training_step(self, batch: Any, index: int) -> Any:
         scope = self.scope
-        scope.hook = "training_step"
+        outer, scope.hook = scope.hook, "training_step"
         output = self.training_step(batch, index)
-        scope.hook = ""
+        scope.hook = outer
         return output
 
     def _loss_of(self, output: Any) -> Tensor | None:

@@ -270,3 +270,58 @@ def the_loggers_own_methods(seen: Seen) -> None:
             self.logger.log_metrics({"direct": 1.0}, step=self.global_step)
 
     seen.trainer().fit(seen.watched(Model()), loader())
+
+
+@program
+def methods_between_step_and_weights_log(seen: Seen) -> None:
+    class Model(Trained):
+        def backward(self, loss: Any, *args: Any, **kwargs: Any) -> None:
+            self.log("backward", loss)
+            super().backward(loss, *args, **kwargs)
+
+        def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            self.log("norm", sum(p.grad.norm() for p in self.parameters()), on_epoch=True)
+            self.clip_gradients(optimizer, 0.1, "norm")
+
+        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Any) -> None:
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+            self.log("after", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="max")
+
+        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+            self.log("zeroed", 1)
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    seen.trainer().fit(seen.watched(Model()), loader(8))
+
+
+@program
+def reductions_are_named_or_given(seen: Seen) -> None:
+    class Model(Whole):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            for name, reduce_fx in REDUCTIONS.items():
+                self.log(name, batch[0].sum(), reduce_fx=reduce_fx)
+            self.log("whole", batch_idx, reduce_fx="max")
+            self.log("flag", batch_idx == 2, reduce_fx=sum)
+            self.log("counted", torch.tensor(batch_idx))
+
+    REDUCTIONS = {"avg": "avg", "SUM": "SUM", "max": max, "torch.max": torch.max, "sum": sum, "torch.mean": torch.mean}
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(seen.watched(Model()), loader(4), loader(8))
+    seen.values["types"] = [type(trainer.logged_metrics[name]).__name__ for name in ("whole", "flag", "counted")]
+    seen.values["dtypes"] = [str(trainer.callback_metrics[name].dtype) for name in ("whole", "flag", "counted")]
+
+
+@program
+def bars_show_steps_and_epochs_by_their_names(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("both", loss, on_step=True, on_epoch=True, prog_bar=True)
+            self.log("step", loss, prog_bar=True)
+            self.log("epoch", loss, on_step=False, on_epoch=True, prog_bar=True, logger=False)
+            return loss
+
+    trainer = seen.trainer(max_epochs=1)
+    trainer.fit(seen.watched(Model()), loader(8))
+    seen.values["bar"] = dict(trainer.progress_bar_metrics)
+    seen.values["logged"] = sorted(trainer.logged_metrics)

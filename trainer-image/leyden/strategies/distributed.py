@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 from leyden import rng
 from leyden.errors import bad_value, one_of
-from leyden.logs import Contribution, merge
+from leyden.reductions import Contribution, merge
 from leyden.strategies import groups
 from leyden.strategies.base import Strategy
 

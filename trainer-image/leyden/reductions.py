@@ -1,0 +1,124 @@
+"""What one name of ``self.log`` holds until its epoch ends, and how values become one: of batches, and of ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leyden.errors import one_of
+
+Contribution = tuple[str, float, float]
+"""Reduction, total and weight of one name on one rank."""
+
+REDUCTIONS = ("mean", "sum", "min", "max")
+
+FUNCTIONS = {torch.mean: "mean", torch.sum: "sum", sum: "sum"}
+FUNCTIONS |= {torch.min: "min", min: "min", torch.max: "max", max: "max"}
+
+
+def reduction(name: str, given: Any) -> str:
+    """How values of ``log(name)`` become one: by its name in any case, ``avg`` too, or by a function of that name."""
+    found: str | None
+    if isinstance(given, str):
+        found = given.lower().replace("avg", "mean")
+    else:
+        found = FUNCTIONS.get(given) if callable(given) else None
+    if found is None or found not in REDUCTIONS:
+        raise one_of(f"log({name!r}) reduce_fx", given, REDUCTIONS)
+    return found
+
+
+@dataclass(slots=True)
+class Entry:
+    """All that one name holds in one hook."""
+
+    name: str
+    suffix: str
+    """Says which loader of several."""
+    options: tuple[Any, ...]
+    on_step: bool
+    on_epoch: bool
+    prog_bar: bool
+    logger: bool
+    reduce: str
+    sync: bool | None
+    keep_graph: bool
+    rank_zero_only: bool
+    value: Any = None
+    total: Any = None
+    weight: float = 0
+    metric: Any = None
+
+    @property
+    def full_name(self) -> str:
+        return self.name + self.suffix
+
+    @property
+    def step_name(self) -> str:
+        return f"{self.name}_step{self.suffix}" if self.on_epoch else self.full_name
+
+    @property
+    def epoch_name(self) -> str:
+        return f"{self.name}_epoch{self.suffix}" if self.on_step else self.full_name
+
+    def add(self, value: Any, weight: float) -> None:
+        """Take a value into the epoch's running result."""
+        if self.reduce == "mean":
+            self._accumulate(value, weight)
+            self.weight += weight
+        elif self.reduce == "sum":
+            self._accumulate(value, 1)
+        else:
+            self.total = value if self.total is None else extreme(self.reduce, self.total, value)
+        if not self.weight:
+            self.weight = 1
+
+    def _accumulate(self, value: Any, weight: float) -> None:
+        if isinstance(self.total, Tensor):
+            self.total.add_(value, alpha=weight)
+        elif isinstance(value, Tensor):
+            wide = value.to(torch.promote_types(value.dtype, torch.float32)).mul(weight)
+            self.total = wide if self.total is None else wide.add_(self.total)
+        else:
+            self.total = (self.total or 0.0) + value * weight
+
+    def contribution(self) -> Contribution | None:
+        """This rank's part of the epoch's value, or ``None`` where nothing was logged."""
+        if self.metric is not None and hasattr(self.metric, "ratio"):
+            numerator, denominator = self.metric.ratio()
+            return ("mean", numerator, denominator)
+        if self.total is None:
+            return None
+        return (self.reduce, float(self.total), float(self.weight))
+
+    def reset(self) -> None:
+        self.value = self.total = None
+        self.weight = 0
+        if self.metric is not None:
+            self.metric.reset()
+            self.metric = None
+
+
+def extreme(reduce: str, one: Any, other: Any) -> Any:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        choose = torch.minimum if reduce == "min" else torch.maximum
+        return choose(torch.as_tensor(one), torch.as_tensor(other))
+    return min(one, other) if reduce == "min" else max(one, other)
+
+
+def merge(contributions: Iterable[Contribution]) -> float:
+    """One value from the contributions of all ranks. Nothing counted at all gives NaN."""
+    given = list(contributions)
+    reduce = given[0][0]
+    totals = [total for _, total, _ in given]
+    if reduce == "mean":
+        weight = sum(weight for _, _, weight in given)
+        return sum(totals) / weight if weight else math.nan
+    if reduce == "sum":
+        return sum(totals)
+    return min(totals) if reduce == "min" else max(totals)
