@@ -1,6 +1,7 @@
 """Trains a small module with one library and goes on from the other's file: ``lightning|leyden PEERS FROM TO OUTPUT``.
 
-``FROM`` may be ``-``. Half of the second epoch is trained in a first run; a second run goes on to the end of the third.
+``FROM`` may be ``-``; else the module is made from it too. Half of the second epoch is trained in a first run; a second
+run goes on to the end of the third.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ def main() -> None:
     from torch.utils.data import DataLoader
 
     class Model(pl.LightningModule):
-        def __init__(self) -> None:
+        def __init__(self, hparams: Any) -> None:
             super().__init__()
-            self.layer = torch.nn.Linear(4, 1)
+            self.save_hyperparameters(hparams)
+            self.layer = torch.nn.Linear(self.hparams.width, 1)
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return self.layer(batch).square().mean()
 
         def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+            optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
             return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
 
     class Save(pl.Callback):
@@ -40,7 +42,7 @@ def main() -> None:
                 trainer.save_checkpoint(target)
 
     torch.manual_seed(1)
-    module = Model()
+    module = Model({"width": 4, "lr": 0.01}) if source == "-" else Model.load_from_checkpoint(source)
     data = DataLoader(torch.arange(80.0).reshape(20, 4) / 80, batch_size=4)
     trainer = pl.Trainer(
         max_epochs=3,

@@ -79,6 +79,15 @@ def frame_arguments(frame: FrameType) -> tuple[object, dict[str, Any]]:
     return values.locals.get(values.args[0]), {**named, **values.locals.get(values.keywords or "", {})}
 
 
+def _entries(given: Any) -> Mapping[str, Any]:
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    if not hasattr(given, "__dict__"):
+        raise bad_value("save_hyperparameters", given, "names of arguments, or a dict or namespace")
+    entries: dict[str, Any] = vars(given)
+    return entries
+
+
 class HyperparametersMixin:
     """``save_hyperparameters`` and ``hparams`` for modules and data modules."""
 
@@ -93,7 +102,8 @@ class HyperparametersMixin:
     ) -> None:
         """Keep constructor arguments as ``self.hparams``, in checkpoints, and (``logger``) in loggers.
 
-        Without ``args``: all of them. ``args`` may name some, or be one dict or namespace to keep instead.
+        Without ``args``: all of them. ``args`` may name some, or be one dict or namespace to keep instead; ``None``
+        keeps nothing.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         caller = inspect.currentframe() if frame is None else None
@@ -109,11 +119,19 @@ class HyperparametersMixin:
         else:
             chosen = {}
             for arg in args:
-                chosen.update(arg if isinstance(arg, Mapping) else vars(arg))
+                chosen.update(_entries(arg))
         kept = {name: value for name, value in chosen.items() if name not in ignored}
         vars(self)["_hparams"] = AttributeDict({**vars(self).get("_hparams", {}), **kept})
         vars(self)["_hparams_initial"] = copy.copy(vars(self)["_hparams"])
         vars(self)["_log_hparams"] = logger
+        held = [name for name, value in given.items() if chosen is not given and value is args[0]]
+        vars(self)["_hparams_name"] = "kwargs" if not args or isinstance(args[0], str) else next(iter(held), None)
+
+    @property
+    def hparams_name(self) -> str | None:
+        """The constructor argument that they all were entries of; ``kwargs`` where they were arguments themselves."""
+        name: str | None = vars(self).get("_hparams_name")
+        return name
 
     def remove_ignored_hparams(self, ignore_list: Sequence[str]) -> None:
         """Forget hyperparameters that a base class saved."""

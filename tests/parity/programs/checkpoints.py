@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,44 @@ def a_file_of_the_exception_alone(seen: Seen) -> None:
             trainer.fit(module, loader(8))
         began = Path(trainer.ckpt_path).name if trainer.ckpt_path else None
         seen.values["runs"].append([began, trainer.global_step, files(seen)])
+
+
+@program
+def steps_are_monitored(seen: Seen) -> None:
+    options = {"monitor": "step", "mode": "max", "save_top_k": 2, "every_n_train_steps": 2}
+    callback = ModelCheckpoint(seen.folder / "kept", "{step}", **options)
+    seen.trainer(callbacks=[callback]).fit(seen.watched(Trained()), loader(10))
+    seen.values["kept"] = files(seen)
+    seen.values["best"] = Path(callback.best_model_path).name
+
+
+@program
+def all_are_kept_under_one_name(seen: Seen) -> None:
+    callback = ModelCheckpoint(seen.folder / "kept", "same", monitor="epoch", save_top_k=-1)
+    callback.STARTING_VERSION = 9
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[callback], max_epochs=2)
+    trainer.fit(Trained(), loader(4))
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(Trained(), loader(4))
+    seen.values["kept"] = [files(seen), sorted(Path(path).name for path in callback.best_k_models)]
+    seen.values["default"] = Path(ModelCheckpoint("").format_checkpoint_name({"epoch": 1, "step": 2})).name
+
+
+@program
+def hyperparameters_in_one_argument(seen: Seen) -> None:
+    class Held(Trained):
+        def __init__(self, hparams: Any, rate: float = 0.1) -> None:
+            super().__init__()
+            self.save_hyperparameters(hparams)
+
+    trainer = seen.trainer(max_epochs=1)
+    for kept in ({"depth": 3}, Namespace(depth=3)):
+        trainer.fit(Held(kept), loader(4))
+        trainer.save_checkpoint(seen.folder / "held.ckpt")
+        saved = torch.load(seen.folder / "held.ckpt", weights_only=False)
+        seen.values.setdefault("saved", []).append([saved["hparams_name"], saved["hyper_parameters"]])
+        loaded = [
+            Held.load_from_checkpoint(seen.folder / "held.ckpt", **new) for new in ({}, {"depth": 4}, {"width": 5})
+        ]
+        seen.values.setdefault("loaded", []).append([dict(module.hparams) for module in loaded])
+    seen.values["none"] = dict(Held(None).hparams)

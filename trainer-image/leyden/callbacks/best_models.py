@@ -49,6 +49,13 @@ class BestModels(Checkpoint):
     def worst_value(self) -> float:
         return float("inf") if self.mode == "min" else -float("inf")
 
+    @property
+    def replaced(self) -> str:
+        """The file whose place the next one takes: the worst of as many as there may be; empty where none goes."""
+        if self.monitor is None:
+            return self.best_model_path
+        return self._worst() if len(self.best_k_models) == self.save_top_k else ""
+
     def is_among_best(self, score: torch.Tensor) -> bool:
         if self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k:
             return True

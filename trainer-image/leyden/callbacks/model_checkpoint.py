@@ -69,7 +69,7 @@ class ModelCheckpoint(BestModels):
         if save_last not in (None, True, False, "link"):
             raise one_of("save_last", save_last, (None, True, False, "link"))
         occasions = (every_n_train_steps, train_time_interval, every_n_epochs)
-        self.dirpath = _absolute(place(dirpath)) if dirpath is not None else None
+        self.dirpath = _absolute(place(dirpath)) if dirpath else None
         self.filename = filename
         self.verbose = verbose
         self.save_last = save_last
@@ -166,7 +166,7 @@ class ModelCheckpoint(BestModels):
         if self.monitor is None:
             return False
         anew = trainer.is_last_batch and not self._saves_at_epoch_end(trainer) and self._epoch_validates(trainer)
-        return anew or self.monitor not in trainer.callback_metrics
+        return anew or self.monitor not in self._metrics(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saves_at_epoch_end(trainer) and self._epoch_is_due(trainer):
@@ -240,7 +240,7 @@ class ModelCheckpoint(BestModels):
         if self.monitor is not None and (score is None or not self.is_among_best(score)):
             return
         before = self.state_dict()
-        path = self._free_path(trainer)
+        path = self._free_path(trainer, own=self.replaced)
         dropped = self.rank(path, score)
         if self.save_last == "link":
             self.last_model_path = self._last_path(trainer)
@@ -348,15 +348,14 @@ class ModelCheckpoint(BestModels):
         return str(self.dirpath / name) if self.dirpath is not None else name
 
     def _last_path(self, trainer: Trainer) -> str:
-        return self._free_path(trainer, self.CHECKPOINT_NAME_LAST, (self.last_model_path,))
+        return self._free_path(trainer, self.CHECKPOINT_NAME_LAST, self.last_model_path)
 
-    def _free_path(self, trainer: Trainer, filename: str | None = None, own: tuple[str, ...] | None = None) -> str:
-        """A path that no other file has, unless it is one of this callback's own. Rank 0 looks for all."""
+    def _free_path(self, trainer: Trainer, filename: str | None = None, own: str = "") -> str:
+        """A path that no other file has than ``own``, which the new one is to replace. Rank 0 looks for all."""
         metrics = self._metrics(trainer)
-        own = own if own is not None else (*self.best_k_models, self.best_model_path)
         path = self.format_checkpoint_name(metrics, filename)
         version = self.STARTING_VERSION
-        while self.enable_version_counter and trainer.is_global_zero and path not in own and place(path).exists():
+        while self.enable_version_counter and trainer.is_global_zero and path != own and place(path).exists():
             path = self.format_checkpoint_name(metrics, filename, ver=version)
             version += 1
         return str(trainer.strategy.broadcast(path))

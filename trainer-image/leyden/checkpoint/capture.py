@@ -43,7 +43,7 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         },
     }
     if module.hparams:
-        checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = "kwargs"
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module.hparams_name
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(module.hparams))
     if not weights_only:
         states = ((callback.state_key, callback.state_dict()) for callback in trainer.callbacks)
@@ -54,6 +54,7 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         checkpoint["leyden"].update(_position(trainer))
     data = trainer.datamodule
     if data is not None:
+        checkpoint[data.CHECKPOINT_HYPER_PARAMS_NAME] = data.hparams_name
         checkpoint[data.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(data.hparams))
         checkpoint[type(data).__qualname__] = data.state_dict()
     for callback in () if weights_only else trainer.callbacks:

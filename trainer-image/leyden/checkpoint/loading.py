@@ -16,7 +16,7 @@ from leyden.checkpoint.places import Place, Url, place
 from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
-from leyden.hparams import constructor_signature
+from leyden.hparams import AttributeDict, HyperparametersMixin, constructor_signature
 
 if TYPE_CHECKING:
     from leyden.data import LightningDataModule
@@ -87,7 +87,7 @@ def load_module(
     path = place(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
     ours, hyperparameters = contents.get("leyden", {}), contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-    stored = {**ours.get("arguments", {}), **hyperparameters, **replaced}
+    stored = {**ours.get("arguments", {}), **_hyperparameters(cls, contents, replaced)}
     lost = [name for name in ours.get("left_out", ()) if name not in stored]
     module = cls(**_accepted(cls, stored, path, lost if hyperparameters else []))
     if lost and not hyperparameters:  # which would say that the program counts on them
@@ -101,10 +101,22 @@ def load_data(cls: type[D], checkpoint_path: PathLike, map_location: Any, replac
     """See :meth:`leyden.LightningDataModule.load_from_checkpoint`."""
     path = place(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu")
-    data = cls(**_accepted(cls, {**contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), **replaced}, path))
+    data = cls(**_accepted(cls, _hyperparameters(cls, contents, replaced), path))
     if (state := contents.get(cls.__qualname__)) is not None:
         data.load_state_dict(state)
     return data
+
+
+def _hyperparameters(
+    cls: type[HyperparametersMixin], contents: dict[str, Any], replaced: dict[str, Any]
+) -> dict[str, Any]:
+    """What was saved as such, and what takes its place, as arguments: as entries of the one that held them all."""
+    saved, name = contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), contents.get(cls.CHECKPOINT_HYPER_PARAMS_NAME)
+    parameters = constructor_signature(cls).parameters  # type: ignore[arg-type]  # classes are hashable
+    if not isinstance(name, str) or name == "kwargs" or name not in parameters:
+        return {**saved, **replaced}
+    held = {**saved, **{key: value for key, value in replaced.items() if key not in parameters}}
+    return {name: AttributeDict(held), **replaced}
 
 
 def _without(cls: type, path: Place, names: list[str]) -> str:
