@@ -372,3 +372,21 @@ def cli_refuses_an_unknown_option(seen: Seen) -> None:
 @program
 def cli_refuses_a_wrong_value(seen: Seen) -> None:
     run(seen, "fit", "--trainer.max_epochs=many")
+
+
+@program
+def cli_takes_options_that_a_strategy_hands_on(seen: Seen) -> None:
+    args = ["--trainer.strategy=DDPStrategy", "--trainer.strategy.find_unused_parameters=True"]
+    cli = LightningCLI(Plain, run=False, args=args, trainer_defaults=QUIET, save_config_callback=None)
+    seen.values["strategy"] = type(cli.trainer.strategy).__name__
+    seen.values["options"] = dict(cli.config.trainer.strategy.init_args)["find_unused_parameters"]
+
+
+@program
+def cli_with_a_trainer_without_arguments(seen: Seen) -> None:
+    class Fixed(pl.Trainer):
+        def __init__(self) -> None:
+            super().__init__(**QUIET)
+
+    cli = LightningCLI(Plain, run=False, args=[], trainer_class=Fixed, save_config_callback=None)
+    seen.values["trainer"] = [type(cli.trainer).__name__, cli.trainer.max_epochs, len(cli.trainer.callbacks)]

@@ -55,6 +55,8 @@ class LearningRateMonitor(Callback):
     def _log(self, trainer: Trainer, interval: str) -> None:
         values: dict[str, float] = {}
         for name, group, own_interval in _groups(trainer):
+            if name in values:
+                raise MisconfigurationError(f"two parameter groups would be logged as {name}: give them other names")
             if self.logging_interval is None and own_interval not in (None, interval):
                 continue
             values.update(self._values(name, group))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import partial
 from types import MethodType
@@ -204,8 +205,12 @@ class LightningCLI:
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with ``kwargs`` over what was parsed."""
         parser = self._parsers[self.subcommand]
-        arguments = {**self._get(self.config_init, "trainer").as_dict(), **kwargs}
-        callbacks = _listed(arguments.get("callbacks"))
+        parsed = self._get(self.config_init, "trainer")  # none, where the class takes no arguments
+        arguments = {**(parsed.as_dict() if parsed is not None else {}), **kwargs}
+        if "callbacks" not in arguments:
+            warnings.warn(f"{self.trainer_class.__qualname__} takes no callbacks: it gets none", stacklevel=2)
+            return self.trainer_class(**arguments)
+        callbacks = _listed(arguments["callbacks"])
         callbacks += [self._get(self.config_init, key) for key in parser.callback_keys]
         callbacks += _listed(self.trainer_defaults.get("callbacks"))
         if self.save_config_callback is not None and not arguments.get("fast_dev_run"):

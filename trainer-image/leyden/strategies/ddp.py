@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from leyden.errors import MisconfigurationError
-from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, accepted
+from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, check_options
 
 
 class _TrainingStep(nn.Module):
@@ -66,7 +66,8 @@ class DDPStrategy(DistributedStrategy):
         super().__init__(process_group_backend, timeout)
         self._hook = ddp_comm_hook if ddp_comm_wrapper is None else ddp_comm_wrapper(ddp_comm_hook)
         self._hook_state = ddp_comm_state
-        self._options = accepted(options, DistributedDataParallel.__init__, "DDPStrategy")
+        check_options(options, DistributedDataParallel.__init__, "DDPStrategy")
+        self._options = options
         self._wrapped: DistributedDataParallel | None = None
         self._step: Callable[..., Any] | None = None
         self._parameters: list[nn.Parameter] = []
@@ -107,7 +108,7 @@ class DDPStrategy(DistributedStrategy):
             self._step = super().wrap(module)
             return
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self._wrapped = self._step = _Averaged(_TrainingStep(module), **{"device_ids": ids, **self._options})
+        self._wrapped = self._step = _Averaged(_TrainingStep(module), device_ids=ids, **self._options)
         if self._hook is not None:
             self._wrapped.register_comm_hook(self._hook_state, self._hook)
         if self._manual:

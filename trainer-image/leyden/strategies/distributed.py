@@ -19,15 +19,14 @@ from leyden.strategies.base import Strategy
 TIMEOUT = timedelta(minutes=30)
 
 
-def accepted(options: dict[str, Any], function: Callable[..., Any], owner: str) -> dict[str, Any]:
-    """Options that are handed on to torch, once their names are known to fit."""
+def check_options(options: dict[str, Any], function: Callable[..., Any], owner: str) -> None:
+    """Whether torch knows the options that are handed on to it, beside those that the strategy decides on."""
     import inspect
 
-    known = [name for name in inspect.signature(function).parameters if name not in ("self", "module")]
+    known = [name for name in inspect.signature(function).parameters if name not in ("self", "module", "device_ids")]
     for name in options:
         if name not in known:
             raise one_of(f"{owner} argument", name, known)
-    return options
 
 
 class DistributedStrategy(Strategy):

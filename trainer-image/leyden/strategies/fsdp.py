@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from leyden.errors import bad_value, one_of
 from leyden.hooks import overrides
-from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, accepted
+from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, check_options
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 STATE_DICT_TYPES = ("full", "sharded")
@@ -57,7 +57,8 @@ class FSDPStrategy(DistributedStrategy):
             raise one_of("state_dict_type", state_dict_type, STATE_DICT_TYPES)
         self.shards_checkpoints = state_dict_type == "sharded"
         self.auto_wrap_policy = auto_wrap_policy
-        self._options = accepted(options, fully_shard, "FSDPStrategy")
+        check_options(options, fully_shard, "FSDPStrategy")
+        self._options = options
         self._module: Any = None
 
     def place(self, module: nn.Module) -> None:
