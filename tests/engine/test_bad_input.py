@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ class Logging(Regression):
         method, args, options = self.call
         getattr(self, method)(*args, **options)
         return super().training_step(batch, batch_idx)
+
+
+class Endless:
+    """A loader of unknown length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from loader()
+
+
+class Pulling(Regression):
+    def training_step(self, dataloader_iter: Any) -> Any:  # type: ignore[override]  # which is the mistake
+        return None
 
 
 class NoBatch(Regression):
@@ -166,6 +180,22 @@ CASES = {
         lambda: fit(Logging("log_dict", [1])),
         "log_dict()='list' is not allowed: it must be a dict or a MetricCollection",
     ),
+    "part-of-a-stream": (
+        lambda: fit(data=Endless(), limit_train_batches=0.5),
+        "limit_train_batches=0.5 is not allowed: it must be 1.0 or a number of batches, for the loader does not know "
+        "how many it has",
+    ),
+    "part-that-is-none": (
+        lambda: fit(data=loader(8), limit_train_batches=0.1),
+        "limit_train_batches=0.1 is not allowed: it must be a number of batches, or a part of at least one of the "
+        "loader's 2",
+    ),
+    "interval-of-a-stream": (
+        lambda: trainer(val_check_interval=0.5).fit(Regression(), Endless(), loader(8)),
+        "val_check_interval=0.5 is not allowed: it must be 1.0 or a number of batches, for the training loader does "
+        "not know how many it has",
+    ),
+    "iterator": (lambda: fit(Pulling()), "Pulling.training_step() gets batches, and no dataloader_iter"),
     "bar-and-no-bar": (
         lambda: trainer(callbacks=[ProgressBar()], enable_progress_bar=False),
         "enable_progress_bar=False contradicts the ProgressBar among the callbacks",

@@ -62,6 +62,22 @@ def test_a_module_of_modules_loads_by_its_path_alone(tmp_path: Path, single_file
     assert torch.equal(loaded.encoder(x), module.encoder(x))
 
 
+def test_a_file_saved_after_an_evaluation_has_the_optimizers(tmp_path: Path) -> None:
+    module, trainer = Regression(), L.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(module, loader())
+    trainer.save_checkpoint(tmp_path / "before.ckpt")
+    trainer.validate(module, loader(8), verbose=False)
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    before, after = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("before", "after"))
+    states = [found["optimizer_states"][0]["state"][0]["momentum_buffer"] for found in (before, after)]
+    assert torch.equal(*states) and before["lr_schedulers"] == after["lr_schedulers"]
+    longer = L.Trainer(max_epochs=2, **QUIET)
+    longer.fit(Regression(), loader(), ckpt_path=tmp_path / "after.ckpt")
+    assert longer.global_step == 10
+    trainer.validate(Regression(), loader(8), verbose=False)
+    assert trainer.optimizers == [], "they are of another module"
+
+
 class Rectified(nn.Module):
     """Holds a function, which no reader of weights takes."""
 

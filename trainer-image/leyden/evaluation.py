@@ -105,7 +105,9 @@ class EvaluationLoop:
             self.loaders = self.loader()
             self._sources = self.trainer.evaluation_sources_of(self.loaders)
             self._loaded_epoch = self.trainer.run_state.epoch
-            self.batches = [source.batch_limit(self.limit) for source in self._sources]
+            self.batches = [
+                source.batch_limit(self.limit, f"limit_{self.stage.short}_batches") for source in self._sources
+            ]
             for name in (self.stage.step, *(f"on_{self.stage.name}_batch_{moment}" for moment in ("start", "end"))):
                 self._check_dataloader_idx(name)
         return self._sources
@@ -154,7 +156,7 @@ class EvaluationLoop:
         source.start_epoch(self.trainer.run_state.epoch)
         if self.stage is PREDICT:
             source.watch_indices()
-        limit = source.batch_limit(self.limit)
+        limit = self.batches[index]
         if self.sanity_batches is not None:
             limit = min(limit, self.sanity_batches)
         scope = self.trainer.scope

@@ -97,8 +97,11 @@ def check_steps(trainer: Trainer) -> None:
 
 
 def check_takes_a_batch(module: LightningModule, name: str) -> None:
-    """Refuse a step without parameters."""
-    if not inspect.signature(getattr(module, name)).parameters:
+    """Refuse a step without parameters, or one that wants the loader's iterator."""
+    parameters = inspect.signature(getattr(module, name)).parameters
+    if "dataloader_iter" in parameters:
+        raise MisconfigurationError(f"{type(module).__qualname__}.{name}() gets batches, and no dataloader_iter")
+    if not parameters:
         raise MisconfigurationError(f"{type(module).__qualname__}.{name}() takes no batch: write {name}(self, batch)")
 
 

@@ -162,16 +162,21 @@ class Source:
             return hasattr(self.loader.dataset, "__len__")
         return hasattr(self.loader, "__len__")
 
-    def batch_limit(self, limit: int | float | None) -> float:
-        """Batches to take of an epoch: all, a number, or a fraction. Infinite where unknown."""
+    def batch_limit(self, limit: int | float | None, field: str = "") -> float:
+        """Batches to take of an epoch: all, a number, or a part. Infinite where unknown.
+
+        Raises ``MisconfigurationError``, which names the ``field``, for a part that is none or cannot be told.
+        """
         total: float = len(self) if self.sized else math.inf
-        if limit is None:
-            return total
         if isinstance(limit, int):
             return min(limit, total)
-        if math.isinf(total):
-            return total if limit == 1.0 else 0
-        return int(total * limit)
+        if limit is None or limit == 1.0:
+            return total
+        if limit and math.isinf(total):
+            raise bad_value(field, limit, "1.0 or a number of batches, for the loader does not know how many it has")
+        if 0 < total * limit < 1:
+            raise bad_value(field, limit, f"a number of batches, or a part of at least one of the loader's {total:.0f}")
+        return int(total * limit) if limit else 0
 
     def start_epoch(self, epoch: int) -> None:
         """Tell samplers which epoch begins."""

@@ -164,7 +164,7 @@ def evaluation(
     path = checkpoint_path(trainer, ckpt_path)
     module = model if model is not None else trainer.model
     data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
-    trainer.reset_run()
+    trainer.reset_run(keeps_optimizers=unwrapped(module) is trainer.model)
 
     def check(trainer: Trainer) -> None:
         if stage is not PREDICT and not overrides(trainer.lightning_module, stage.step):

@@ -79,8 +79,8 @@ class TrainerState:
         """Whether the running epoch's end is behind us, be it cut short or not."""
         self.reset_run()
 
-    def reset_run(self) -> None:
-        """As before any run, but for the counters of training."""
+    def reset_run(self, keeps_optimizers: bool = False) -> None:
+        """As before any run, but for the counters of training, and the optimizers where the module stays the same."""
         self.scope = Scope()
         self.logs = self.new_logs()
         self.accumulate_grad_batches = self.settings.accumulate_grad_batches
@@ -93,9 +93,10 @@ class TrainerState:
         self.datamodule: LightningDataModule | None = None
         self.ckpt_path: str | None = None
         """The checkpoint that the run began from."""
-        self.optimizers: list[Optimizer] = []
-        self.lightning_optimizers: list[LightningOptimizer] = []
-        self.lr_scheduler_configs: list[LRSchedulerConfig] = []
+        if not keeps_optimizers:
+            self.optimizers: list[Optimizer] = []
+            self.lightning_optimizers: list[LightningOptimizer] = []
+            self.lr_scheduler_configs: list[LRSchedulerConfig] = []
         self.num_training_batches: float = math.inf
         self.resumed: dict[str, Any] = {}
         self.train_loader: Callable[[], Any] | None = None

@@ -197,6 +197,9 @@ class TrainingLoop:
                 interval,
                 f"at most the {batches:.0f} batches of an epoch; check_val_every_n_epoch=None counts across epochs",
             )
+        if self.validates and isinstance(interval, float) and interval != 1.0 and math.isinf(batches):
+            allowed = "1.0 or a number of batches, for the training loader does not know how many it has"
+            raise bad_value("val_check_interval", interval, allowed)
 
     def _restore_rng(self) -> None:
         kept = self.trainer.resumed.get("rng")
@@ -381,5 +384,5 @@ def load_training_source(trainer: Trainer) -> Source:
     if trainer.training_source is None:
         assert trainer.train_loader is not None, "fit() checks it"
         source = trainer.training_source = trainer.training_source_of(trainer.train_loader())
-        trainer.num_training_batches = source.batch_limit(trainer.settings.limit_train_batches)
+        trainer.num_training_batches = source.batch_limit(trainer.settings.limit_train_batches, "limit_train_batches")
     return trainer.training_source
