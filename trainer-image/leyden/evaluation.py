@@ -218,8 +218,7 @@ def bind_step(trainer: Trainer, name: str, run: Callable[..., Any]) -> Callable[
     """The module's step ``name``, which ``run`` runs, as a loop calls it: ``(batch, batch_idx)`` whatever of it the
     step takes, seen by the profiler, in its precision's context. Asked once per run, so that a batch pays nothing."""
     module, precision = trainer.lightning_module, trainer.precision_plugin
-    if trainer.profiler is not None:
-        run = trainer.profiler.profiled(f"[LightningModule]{type(module).__qualname__}.{name}", run)
+    run = trainer.profiler.profiled(f"[LightningModule]{type(module).__qualname__}.{name}", run)
     signature = inspect.signature(getattr(module, name))
     parameters = [p for other, p in signature.parameters.items() if other != "dataloader_idx"]
     takes_index = len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)

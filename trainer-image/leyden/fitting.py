@@ -79,7 +79,7 @@ def train_within(trainer: Trainer, probe: Trainer) -> None:
     module = probe.model = trainer.lightning_module
     module.trainer, probe.datamodule = probe, trainer.datamodule
     probe.state = RunStatus(TrainerStatus.RUNNING, TrainerFn.FITTING)
-    probe.hooks = HookTable(probe, module, probe.callbacks, probe.scope)
+    probe.hooks = HookTable(probe, module, probe.callbacks, probe.scope, probe.profiler)
     probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
     _configure_optimizers(probe)
     TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()

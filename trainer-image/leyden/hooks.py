@@ -93,7 +93,7 @@ class HookTable:
         module: LightningModule,
         callbacks: Sequence[Callback],
         scope: Scope,
-        profiler: Profiler | None = None,
+        profiler: Profiler,
     ):
         from leyden.callbacks.base import Callback as CallbackBase
 
@@ -138,8 +138,6 @@ class HookTable:
         return calls
 
     def _profiled(self, kind: str, owner: object, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        if self._profiler is None:
-            return call
         return self._profiler.profiled(f"[{kind}]{type(owner).__qualname__}.{name}", call)
 
 

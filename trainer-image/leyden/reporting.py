@@ -25,10 +25,14 @@ class Reporting(TrainerState):
         """The first logger."""
         return self.loggers[0] if self.loggers else None
 
+    @logger.setter
+    def logger(self, logger: Logger | None) -> None:
+        self.loggers = [logger] if logger is not None else []
+
     @property
     def log_dir(self) -> str | None:
         """The first logger's directory."""
-        return self.loggers[0].log_dir if self.loggers else str(self.default_root_dir)
+        return self.loggers[0].log_dir if self.loggers else self.default_root_dir
 
     @property
     def logs_are_due(self) -> bool:

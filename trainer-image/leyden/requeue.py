@@ -28,7 +28,7 @@ def newest(folder: Place) -> Place | None:
 
 def requeue(trainer: Trainer) -> bool:
     """Save, and have SLURM start the job again. A collective call. Whether it will: where not, training goes on."""
-    folder = trainer.default_root_dir
+    folder = trainer.settings.default_root_dir
     if trainer.checkpoint_directory is None:
         trainer.save_checkpoint(str(folder / _name(_last_number(folder) + 1)))
     problem = trainer.strategy.broadcast(_put_back(os.environ) if trainer.is_global_zero else "")

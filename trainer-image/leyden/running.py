@@ -54,15 +54,13 @@ def running(
         for callback in trainer.callbacks:
             callback._trainer = trainer
         check(trainer)
-        if trainer.profiler is not None:
-            trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
+        trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
         _set_up(trainer, module, datamodule, stage)
         yield
         state.status = TrainerStatus.FINISHED
         _tear_down(trainer, module, datamodule, stage)
-        if trainer.profiler is not None:
-            trainer.profiler.describe()
-            trainer.profiler.teardown(stage)
+        trainer.profiler.describe()
+        trainer.profiler.teardown(stage)
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
@@ -186,7 +184,7 @@ def evaluation(
 def fit_path(trainer: Trainer, given: str | Path | None) -> Place | None:
     """:func:`checkpoint_path`; by default what SLURM's warning or an exception left, where no directory has a plan."""
     if given is None and trainer.checkpoint_directory is None:
-        if trainer.slurm is not None and (found := requeue.newest(trainer.default_root_dir)) is not None:
+        if trainer.slurm is not None and (found := requeue.newest(trainer.settings.default_root_dir)) is not None:
             return found
         if any(isinstance(saver, OnExceptionCheckpoint) and saver.path.exists() for saver in trainer.callbacks):
             given = "last"
@@ -201,9 +199,9 @@ def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Place | None:
             trainer.warn('ckpt_path="last": there is no last checkpoint yet, so none is loaded')
         return found
     if given == "hpc":
-        if (found := requeue.newest(trainer.default_root_dir)) is None:
+        if (found := requeue.newest(trainer.settings.default_root_dir)) is None:
             raise bad_value(
-                "ckpt_path", given, f"a path here: there is no hpc_ckpt_*.ckpt in {trainer.default_root_dir}"
+                "ckpt_path", given, f"a path here: there is no hpc_ckpt_*.ckpt in {trainer.settings.default_root_dir}"
             )
         return found
     if given != "best":

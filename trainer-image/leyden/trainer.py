@@ -33,6 +33,7 @@ from leyden.loggers import Logger
 from leyden.loops import FitLoop
 from leyden.module import LightningModule
 from leyden.plugins import Plugins
+from leyden.profilers.base import PassThroughProfiler, Profiler
 from leyden.reporting import Reporting
 from leyden.requeue import requeue
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
@@ -41,7 +42,6 @@ from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
 
 if TYPE_CHECKING:
-    from leyden.profilers import Profiler
     from leyden_contract.wire import Checkpoints
 
 
@@ -362,9 +362,9 @@ def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None)
         torch.backends.cudnn.benchmark = benchmark
 
 
-def _profiler(given: Profiler | str | None) -> Profiler | None:
+def _profiler(given: Profiler | str | None) -> Profiler:
     if given is None:
-        return None
+        return PassThroughProfiler()
     from leyden.profilers import choose
 
     return choose(given)

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from leyden.accelerators import Accelerator
 from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, EarlyStopping, ProgressBar
-from leyden.checkpoint.places import Place
 from leyden.clusters import SLURMEnvironment
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory, StopSignal
@@ -50,7 +49,7 @@ class TrainerState:
     slurm: SLURMEnvironment | None
     """The SLURM job that the run belongs to."""
     callbacks: list[Callback]
-    profiler: Profiler | None
+    profiler: Profiler
     loggers: list[Logger]
     enable_autolog_hparams: bool
     rank_directory: RankDirectory | None
@@ -65,7 +64,6 @@ class TrainerState:
     check_val_every_n_epoch = Setting[int | None]()
     reload_dataloaders_every_n_epochs = Setting[int]()
     gradient_clip_val, gradient_clip_algorithm = Setting[float | None](), Setting[str | None]()
-    default_root_dir = Setting[Place]()
     barebones = Setting[bool]()
 
     hooks: HookTable
@@ -187,6 +185,11 @@ class TrainerState:
     def received_sigterm(self) -> bool:
         """Whether this process was told to end during the fit."""
         return self.stop_signal.received
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where files go by default: a path or a URL."""
+        return str(self.settings.default_root_dir)
 
     @property
     def min_steps(self) -> int | None:

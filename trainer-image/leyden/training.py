@@ -20,7 +20,6 @@ from leyden.loaders import Source
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
-    from leyden.profilers import Profiler
     from leyden.trainer import Trainer
 
 END = object()
@@ -69,16 +68,10 @@ class TrainingLoop:
         self._batch: Any = None
         self._output: Any = None
         self._window_starts = True
-        self.run_batch: Callable[[Any, bool], int | None] = self._run_batch
-        self.run_epoch: Callable[[], None] = self._run_epoch
-        if trainer.profiler is not None:
-            self._profile(trainer.profiler)
+        profiled = trainer.profiler.profiled
+        self.run_batch: Callable[[Any, bool], int | None] = profiled("run_training_batch", self._run_batch)
+        self.run_epoch: Callable[[], None] = profiled("run_training_epoch", self._run_epoch)
         self._validated_at = time.monotonic()
-
-    def _profile(self, profiler: Profiler) -> None:
-        """Let the profiler see what the loop does beside the hooks."""
-        self.run_batch = profiler.profiled("run_training_batch", self.run_batch)
-        self.run_epoch = profiler.profiled("run_training_epoch", self.run_epoch)
 
     def _bind(self, name: str) -> Callable[..., Any]:
         """A method of the module. Where it is the user's own, it may log."""
@@ -169,9 +162,8 @@ class TrainingLoop:
         left = self._of_all_ranks(left)
         self.batches = int(left) if not math.isinf(left) else -1
         trainer.num_training_batches = left
-        iterator = iter(self.source.loader)
-        if trainer.profiler is not None:
-            iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", iterator)
+        batches = iter(self.source.loader)
+        iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", batches)
         for _ in range(skip):
             next(iterator, None)
         if state.batch_idx:

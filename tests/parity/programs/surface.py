@@ -154,3 +154,20 @@ def data_prepared_once(seen: Seen) -> None:
         prepare_data_per_node = False
 
     seen.trainer(max_epochs=1).fit(seen.watched(Whole()), datamodule=seen.watched(Once()))
+
+
+@program
+def what_a_program_sets_and_asks_the_trainer(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            with self.trainer.profiler.profile("loss"):
+                return self.loss(batch)
+
+    trainer = seen.trainer(max_epochs=1)
+    first = trainer.logger
+    trainer.logger = None
+    seen.values["none"] = trainer.loggers
+    trainer.logger = first
+    seen.values["again"] = trainer.loggers == [first]
+    seen.values["root"] = [type(trainer.default_root_dir).__name__, type(trainer.profiler).__name__]
+    trainer.fit(seen.watched(Model()), loader(4))

@@ -142,7 +142,9 @@ class ModelCheckpoint(BestModels):
 
     def directory(self, trainer: Trainer) -> Place:
         """Where the files go."""
-        return self.dirpath if self.dirpath is not None else _absolute(trainer.default_root_dir / "checkpoints")
+        return (
+            self.dirpath if self.dirpath is not None else _absolute(trainer.settings.default_root_dir / "checkpoints")
+        )
 
     # When to save.
 

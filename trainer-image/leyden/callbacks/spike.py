@@ -92,7 +92,7 @@ class SpikeDetection(Callback):
 
     def _report(self, trainer: Trainer, value: float, batch_idx: int) -> None:
         self.bad_batches += [batch_idx - 1, batch_idx]
-        root = trainer.default_root_dir
+        root = trainer.settings.default_root_dir
         path = Path(self.exclude_batches_path or (root if isinstance(root, Path) else Path.cwd()))
         path = path if path.suffix == ".json" else path / "skip_batches.json"
         if trainer.is_global_zero:

@@ -49,7 +49,7 @@ class SaveConfigCallback(Callback):
         self.already_saved = True
         problem = None
         if trainer.is_global_zero and self.save_to_log_dir:
-            problem = self._write(place(trainer.log_dir or trainer.default_root_dir) / self.config_filename)
+            problem = self._write(place(trainer.log_dir or trainer.settings.default_root_dir) / self.config_filename)
         if (problem := trainer.strategy.broadcast(problem)) is not None:
             raise MisconfigurationError(problem)
         if trainer.is_global_zero:

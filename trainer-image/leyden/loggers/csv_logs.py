@@ -38,7 +38,7 @@ class CSVLogger(DirectoryLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._rows.append({"step": step, **self._prefixed(metrics)})
+        self._rows.append({"step": len(self._rows) if step is None else step, **self._prefixed(metrics)})
         if len(self._rows) >= self._every:
             self.save()
 

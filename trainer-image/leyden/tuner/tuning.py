@@ -14,6 +14,7 @@ import torch
 from leyden import rng
 from leyden.callbacks.base import Callback
 from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.profilers.base import PassThroughProfiler
 from leyden.tuner.lr_finder import LRFinder, RateSweep
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _probe(trainer: Trainer, steps: int, *callbacks: Callback) -> Trainer:
     only = {"max_steps": steps, "max_epochs": -1, "min_epochs": 0, "min_steps": 0, "limit_val_batches": 0}
     limits = {"limit_test_batches": steps, "limit_predict_batches": steps}
     probe.settings = replace(trainer.settings, **only, **limits)  # type: ignore[arg-type]  # all of them are integers
-    probe.callbacks, probe.loggers, probe.profiler = list(callbacks), [], None
+    probe.callbacks, probe.loggers, probe.profiler = list(callbacks), [], PassThroughProfiler()
     probe.reset()
     return probe
 
