@@ -72,6 +72,11 @@ class Pulling(Regression):
         return None
 
 
+class Clipping(Regression):
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val=0.5)
+
+
 class NoBatch(Regression):
     def training_step(self) -> Any:  # type: ignore[override]  # which is the mistake
         return None
@@ -196,6 +201,10 @@ CASES = {
         "not know how many it has",
     ),
     "iterator": (lambda: fit(Pulling()), "Pulling.training_step() gets batches, and no dataloader_iter"),
+    "clipping-twice": (
+        lambda: fit(Clipping(), gradient_clip_val=0.1),
+        "clip_gradients(gradient_clip_val=0.5) contradicts Trainer(gradient_clip_val=0.1)",
+    ),
     "bar-and-no-bar": (
         lambda: trainer(callbacks=[ProgressBar()], enable_progress_bar=False),
         "enable_progress_bar=False contradicts the ProgressBar among the callbacks",

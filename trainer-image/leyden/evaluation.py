@@ -132,6 +132,7 @@ class EvaluationLoop:
         trainer, sources = self.trainer, self.load()
         if not any(self.batches):
             return [], []
+        opened = self._open(0)  # ahead of the hooks, since a loader draws a random number when it is opened
         logs = trainer.logs = trainer.new_logs()
         state = trainer.state
         outer, state.stage = state.stage, state.stage if trainer.sanity_checking else self.stage.running
@@ -141,8 +142,9 @@ class EvaluationLoop:
             trainer.strategy.share_buffers(self.module)
             self._outputs = [[] for _ in sources]
             self.epoch_batch_indices = [[] for _ in sources]
-            for index, source in enumerate(sources):
-                self._run_loader(index, source, self._outputs[index] if keep_outputs else None)
+            for index in range(len(sources)):
+                batches = self._open(index) if index else opened
+                self._run_loader(index, batches, self._outputs[index] if keep_outputs else None)
             self.on_epoch_end()
             names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped - trainer.fitting)
             self.on_end()
@@ -150,17 +152,22 @@ class EvaluationLoop:
         found, self._outputs, self.epoch_batch_indices = self.predictions, [], []
         return self._by_loader(names), found
 
-    def _run_loader(self, index: int, source: Source, kept: list[Any] | None) -> None:
-        several = len(self._sources) > 1
-        which = (index,) if several else ()
+    def _open(self, index: int) -> Iterator[Any]:
+        """A loader's batches."""
+        source = self._sources[index]
         source.start_epoch(self.trainer.run_state.epoch)
         if self.stage is PREDICT:
             source.watch_indices()
+        return iter(source.loader if self.batches[index] else ())
+
+    def _run_loader(self, index: int, batches: Iterator[Any], kept: list[Any] | None) -> None:
+        source, several = self._sources[index], len(self._sources) > 1
+        which = (index,) if several else ()
         limit = self.batches[index]
         if self.sanity_batches is not None:
             limit = min(limit, self.sanity_batches)
         scope = self.trainer.scope
-        for batch_idx, raw in enumerate(source.loader if limit else ()):
+        for batch_idx, raw in enumerate(batches):
             if batch_idx >= limit:
                 break
             batch = self.trainer.transfer(raw, index)

@@ -182,10 +182,20 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients of an optimizer's parameters by ``"norm"`` (default) or ``"value"``."""
+        """Clip the gradients of an optimizer's parameters by ``"norm"`` or ``"value"``.
+
+        Defaults: the Trainer's, which what is given must not contradict, and ``"norm"``.
+        """
         from leyden.optim import clip
 
-        clip(optimizer, gradient_clip_val, gradient_clip_algorithm or "norm")
+        limit = self._as_trainer_has_it("gradient_clip_val", gradient_clip_val)
+        clip(optimizer, limit, self._as_trainer_has_it("gradient_clip_algorithm", gradient_clip_algorithm) or "norm")
+
+    def _as_trainer_has_it(self, field: str, given: Any) -> Any:
+        asked = getattr(self.trainer, field)
+        if given is not None and asked not in (None, given):
+            raise MisconfigurationError(f"clip_gradients({field}={given!r}) contradicts Trainer({field}={asked!r})")
+        return asked if given is None else given
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """One step of a scheduler; ``metric`` is given where it monitors one."""

@@ -48,6 +48,12 @@ class ModelSummary:
         return [self._sizes.get(name, (UNKNOWN, UNKNOWN))[1] for name in self.layer_names]
 
     @property
+    def total_training_modes(self) -> dict[str, int]:
+        """How many layers, at any depth, are in training and in evaluation mode."""
+        modes = [part.training for part in self._model.modules() if part is not self._model]
+        return {"train": modes.count(True), "eval": modes.count(False)}
+
+    @property
     def total_parameters(self) -> int:
         return sum(map(_size, self._model.parameters()))
 

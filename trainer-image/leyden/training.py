@@ -65,6 +65,9 @@ class TrainingLoop:
         """The batch that runs or ran last: in its epoch, and of all."""
         self.resumed_at = 0
         self.exhausted = False
+        self._opened: Iterator[Any] | None = None
+        """The first epoch's batches: a loader draws a random number when it is opened, and Lightning's do at once."""
+        self._skip = 0
         self._batch: Any = None
         self._output: Any = None
         self._window_starts = True
@@ -98,6 +101,9 @@ class TrainingLoop:
         self._check_interval()
         if self._finished(epoch_ended=trainer.epoch_closed) or not trainer.num_training_batches:
             return
+        if not trainer.epoch_closed and not self.state.batch_idx:
+            self._prepare_epoch()
+            self._opened = self._open()
         if self.validates:
             self.validation.load()
         trainer.logs = self.logs
@@ -136,37 +142,42 @@ class TrainingLoop:
     def _run_epoch(self) -> None:
         trainer, state = self.trainer, self.state
         trainer.logs = self.logs
-        resumed = state.batch_idx > 0
-        batches = self._open_epoch()
-        if not resumed:
+        opened, self._opened = self._opened, None
+        if opened is None:
+            self._prepare_epoch()
+        if not state.batch_idx:
             self.hooks.on_train_epoch_start()
-        self._run_batches(batches)
+        self._run_batches(opened if opened is not None else self._open())
         self._close_epoch()
 
-    def _open_epoch(self) -> Iterator[Any]:
-        """An iterator over the epoch's batches that are left."""
+    def _prepare_epoch(self) -> None:
+        """Which batches the epoch has, and how many of them are left."""
         state, trainer = self.state, self.trainer
         if trainer.loaders_are_due(self.loaded_epoch):
             trainer.training_source = None
             self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
         self.resumed_at = state.batch_idx
-        skip = 0
+        self._skip = 0
         if state.batch_idx:
-            skip = self.source.load_state_dict(trainer.resumed.get("sampler", {}), state.epoch, state.batch_idx)
+            self._skip = self.source.load_state_dict(trainer.resumed.get("sampler", {}), state.epoch, state.batch_idx)
         else:
             self.source.start_epoch(state.epoch)
-        left = self.source.batch_limit(None) + (state.batch_idx - skip)
+        left = self.source.batch_limit(None) + (state.batch_idx - self._skip)
         limit = self.settings.limit_train_batches
         if limit is not None:
             left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
         left = self._of_all_ranks(left)
         self.batches = int(left) if not math.isinf(left) else -1
         trainer.num_training_batches = left
+
+    def _open(self) -> Iterator[Any]:
+        """An iterator over the epoch's batches that are left."""
+        trainer = self.trainer
         batches = iter(self.source.loader)
         iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", batches)
-        for _ in range(skip):
+        for _ in range(self._skip):
             next(iterator, None)
-        if state.batch_idx:
+        if self.state.batch_idx:
             self._restore_rng()
             self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device)
         return iterator

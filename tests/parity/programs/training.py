@@ -350,3 +350,35 @@ def a_method_by_the_name_of_an_older_hook(seen: Seen) -> None:
             raise AssertionError("a method of its own")
 
     seen.trainer(callbacks=[Watching()]).fit(seen.watched(Model()), loader(), loader(4))
+
+
+@program
+def hooks_and_loaders_draw_random_numbers(seen: Seen) -> None:
+    def drawing(name: str) -> Any:
+        def hook(self: Any, *args: Any) -> None:
+            drawn.append([name, float(torch.rand(()))])
+
+        return hook
+
+    class Model(Whole):
+        def train_dataloader(self) -> Any:
+            drawn.append(float(torch.rand(())))
+            return loader(8, shuffle=True)
+
+        def val_dataloader(self) -> Any:
+            drawn.append(float(torch.rand(())))
+            return [loader(4), loader(2)]
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+            return super().validation_step(batch, batch_idx)
+
+    drawn = seen.values.setdefault("drawn", [])
+    for name in (
+        "fit_start",
+        *(f"{stage}_{at}" for stage in ("train", "validation") for at in ("start", "epoch_start")),
+    ):
+        setattr(Model, f"on_{name}", drawing(name))
+    for name in ("train_batch_start", "validation_batch_start", "train_epoch_end"):
+        setattr(Model, f"on_{name}", drawing(name))
+    for checks in (0, 1):
+        seen.trainer(num_sanity_val_steps=checks, max_epochs=3).fit(seen.watched(Model()))

@@ -45,6 +45,8 @@ class StochasticWeightAveraging(Callback):
         self._rates = swa_lrs
         self._given_start = swa_epoch_start
         self._annealing = (annealing_epochs, annealing_strategy)
+        if avg_fn is not None and not callable(avg_fn):
+            raise bad_value("avg_fn", avg_fn, "a function of the average, the weights and how many were averaged")
         self._avg_fn = avg_fn
         self._device = torch.device(device) if device is not None else None
         self._start = 0
