@@ -226,12 +226,12 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         self.trainer.run_backward(loss, *args, **kwargs)
 
     def toggle_optimizer(self, optimizer: Any) -> None:
-        """Let only this optimizer's parameters require gradients, until :meth:`untoggle_optimizer`."""
-        inner = getattr(optimizer, "optimizer", optimizer)
-        chosen = {parameter for group in inner.param_groups for parameter in group["params"]}
-        self._toggled = {parameter: parameter.requires_grad for parameter in self.parameters()}
-        for parameter in self.parameters():
-            parameter.requires_grad = parameter in chosen and self._toggled[parameter]
+        """Let no other optimizer's parameters require gradients, until :meth:`untoggle_optimizer`."""
+        chosen = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        groups = [group for one in self.trainer.optimizers for group in one.param_groups]
+        self._toggled = {parameter: parameter.requires_grad for group in groups for parameter in group["params"]}
+        for parameter, required in self._toggled.items():
+            parameter.requires_grad = parameter in chosen and required
 
     def untoggle_optimizer(self, optimizer: Any) -> None:
         """Undo :meth:`toggle_optimizer`."""

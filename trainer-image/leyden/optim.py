@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +14,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.rank_zero import is_rank_zero
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.strategies import Strategy
     from leyden.trainer import Trainer
 
+CONFIG_KEYS = ("optimizer", "lr_scheduler", "monitor")
 INTERVALS = ("epoch", "step")
 CLIP_ALGORITHMS = ("norm", "value")
-SCHEDULER_KEYS = frozenset(("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"))
+SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
 @dataclass
@@ -44,6 +48,9 @@ def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedule
     for optimizer in optimizers:
         if not isinstance(optimizer, Optimizer):
             raise bad_value("configure_optimizers() optimizer", optimizer, "a torch.optim.Optimizer")
+    for config in configs:
+        if getattr(config.scheduler, "optimizer", None) not in (None, *optimizers):
+            raise MisconfigurationError("configure_optimizers() returned a scheduler without its optimizer")
     if not optimizers:
         optimizers = [NoOptimizer()]
     if len(optimizers) > 1 and module.automatic_optimization:
@@ -65,6 +72,8 @@ def _unpack(answer: Any) -> tuple[list[Optimizer], list[Any], str | None]:
         entries = list(answer)
         if len(entries) == 2 and all(isinstance(entry, (list, tuple)) for entry in entries):
             return list(entries[0]), list(entries[1]), None
+        if len(entries) == 2 and isinstance(entries[0], (list, tuple)):
+            return list(entries[0]), [entries[1]], None
         if entries and all(isinstance(entry, Mapping) for entry in entries):
             return _unpack_dicts(entries)
         if all(isinstance(entry, Optimizer) for entry in entries):
@@ -79,22 +88,30 @@ def _unpack(answer: Any) -> tuple[list[Optimizer], list[Any], str | None]:
 
 def _unpack_dicts(entries: list[Any]) -> tuple[list[Optimizer], list[Any], str | None]:
     for entry in entries:
-        unknown = set(entry) - {"optimizer", "lr_scheduler", "monitor"}
-        if unknown or "optimizer" not in entry:
+        if "optimizer" not in entry:
             raise bad_value(
                 "configure_optimizers() keys", sorted(entry), "'optimizer', and optionally 'lr_scheduler' and 'monitor'"
             )
+        _known(entry, CONFIG_KEYS)
     schedulers = [entry["lr_scheduler"] for entry in entries if entry.get("lr_scheduler") is not None]
     monitor = next((entry["monitor"] for entry in entries if entry.get("monitor")), None)
     return [entry["optimizer"] for entry in entries], schedulers, monitor
 
 
+def _known(entry: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Without what nobody reads. It may be meant for another place, as an ``interval`` beside ``lr_scheduler``."""
+    unknown = [key for key in entry if key not in keys]
+    if unknown and is_rank_zero():
+        said = f"configure_optimizers() gave {', '.join(unknown)}, which is not used: what is known here are "
+        warnings.warn(said + ", ".join(keys), stacklevel=2)
+    return {key: entry[key] for key in keys if key in entry}
+
+
 def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
     if isinstance(entry, Mapping):
-        unknown = set(entry) - SCHEDULER_KEYS
-        if unknown or "scheduler" not in entry:
-            raise bad_value("lr_scheduler keys", sorted(entry), "'scheduler' and any of " + ", ".join(SCHEDULER_KEYS))
-        config = LRSchedulerConfig(**{"monitor": monitor, **entry})
+        if "scheduler" not in entry:
+            raise bad_value("lr_scheduler keys", sorted(entry), f"any of {', '.join(SCHEDULER_KEYS)}, the first always")
+        config = LRSchedulerConfig(**{"monitor": monitor, **_known(entry, SCHEDULER_KEYS)})
     else:
         config = LRSchedulerConfig(entry, monitor=monitor)
     if not all(callable(getattr(config.scheduler, name, None)) for name in ("step", "state_dict")):
@@ -178,6 +195,16 @@ class LightningOptimizer:
     def optimizer(self) -> Optimizer:
         """The wrapped optimizer."""
         return self._optimizer
+
+    def __repr__(self) -> str:
+        return f"Lightning{self._optimizer!r}"
+
+    @contextmanager
+    def toggle_model(self, sync_grad: bool = True) -> Iterator[None]:
+        """``toggled_optimizer`` for the body; ``sync_grad=False``: gradients stay with this rank, to be accumulated."""
+        sync = nullcontext() if sync_grad else self._trainer.strategy.no_sync()
+        with sync, self._module.toggled_optimizer(self):
+            yield
 
     def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
         """One step of the wrapped optimizer. ``on_before_optimizer_step`` and clipping come after the closure."""

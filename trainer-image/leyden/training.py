@@ -340,7 +340,7 @@ class TrainingLoop:
                 raise MisconfigurationError(
                     "training_step() returned None, which needs a single process to skip a batch"
                 )
-            self._output = None
+            self._output = {}
             return None
         if not isinstance(loss, Tensor):
             raise bad_value("training_step() result", output, "a loss tensor, a dict with 'loss', or None")

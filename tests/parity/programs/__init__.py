@@ -1,11 +1,9 @@
 """The corpus, by theme. Each is a plain Lightning program; importing a theme registers its programs."""
 
 from importlib import import_module
+from pathlib import Path
 
-THEMES = (
-    *("callbacks", "checkpoints", "cli", "data", "distributed", "distributed_by_hand", "evaluation", "export", "flags"),
-    *("loggers", "logging", "optimization", "surface", "training", "utilities"),
-)
+THEMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def load() -> None:

@@ -239,74 +239,6 @@ def lbfgs_asks_several_times(seen: Seen) -> None:
     seen.trainer(max_epochs=1).fit(seen.watched(Model()), loader())
 
 
-class Manual(Trained):
-    """Two networks that are stepped in turn by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.other = nn.Linear(4, 1)
-
-    def configure_optimizers(self) -> Any:
-        return [sgd(self.network), sgd(self.other)]
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        inputs, targets = batch
-        for part, optimizer in zip((self.network, self.other), self.optimizers(), strict=True):
-            loss = nn.functional.mse_loss(part(inputs), targets)
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
-        self.log("loss", loss)
-
-
-@program
-def manual_optimization(seen: Seen) -> None:
-    seen.trainer().fit(seen.watched(Manual()), loader())
-
-
-@program
-def manual_optimization_toggles(seen: Seen) -> None:
-    class Model(Manual):
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            inputs, targets = batch
-            for optimizer in self.optimizers():
-                self.toggle_optimizer(optimizer)
-                loss = nn.functional.mse_loss(self.network(inputs) + self.other(inputs), targets)
-                seen.values.setdefault("trained", []).append([p.requires_grad for p in self.parameters()])
-                optimizer.zero_grad()
-                self.manual_backward(loss)
-                optimizer.step()
-                self.untoggle_optimizer(optimizer)
-
-    seen.trainer().fit(seen.watched(Model()), loader())
-
-
-@program
-def manual_optimization_with_schedulers(seen: Seen) -> None:
-    class Model(Manual):
-        def configure_optimizers(self) -> Any:
-            one, other = sgd(self.network), sgd(self.other)
-            return [one, other], [StepLR(one, 1, gamma=0.5), StepLR(other, 1, gamma=0.5)]
-
-        def on_train_epoch_end(self) -> None:
-            for scheduler in self.lr_schedulers():
-                scheduler.step()
-            seen.values.setdefault("rates", []).append([s.get_last_lr() for s in self.lr_schedulers()])
-
-    seen.trainer().fit(seen.watched(Model()), loader())
-
-
-@program
-def manual_optimization_forbids_clipping(seen: Seen) -> None:
-    seen.trainer(gradient_clip_val=0.1).fit(seen.watched(Manual()), loader())
-
-
-@program
-def manual_optimization_forbids_accumulation(seen: Seen) -> None:
-    seen.trainer(accumulate_grad_batches=2).fit(seen.watched(Manual()), loader())
-
-
 @program
 def estimated_stepping_batches_for_a_scheduler(seen: Seen) -> None:
     class Model(Rates):
@@ -337,3 +269,45 @@ def an_optimizer_that_counts(seen: Seen) -> None:
 
     calls = seen.values.setdefault("calls", [])
     seen.trainer(accumulate_grad_batches=3).fit(seen.watched(Model()), loader(20))
+
+
+@program
+def a_scheduler_beside_a_list(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return [optimizer], ExponentialLR(optimizer, 0.5)
+
+    seen.trainer().fit(seen.watched(Model()), loader(8))
+
+
+@program
+def keys_that_nobody_reads(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            config = {"scheduler": StepLR(optimizer, 1), "speed": 3}
+            return {"optimizer": optimizer, "lr_scheduler": config, "interval": "step"}
+
+    seen.trainer().fit(seen.watched(Model()), loader(8))
+
+
+@program
+def a_scheduler_of_another_optimizer(seen: Seen) -> None:
+    class Model(Trained):
+        def configure_optimizers(self) -> Any:
+            return [sgd(self)], [StepLR(sgd(self), 1)]
+
+    seen.trainer().fit(seen.watched(Model()), loader(8))
+
+
+@program
+def a_step_without_a_loss_has_no_outputs(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch, batch_idx) if batch_idx % 2 else None
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            seen.values.setdefault("outputs", []).append(outputs)
+
+    seen.trainer().fit(seen.watched(Model()), loader(8))
