@@ -130,7 +130,7 @@ class EvaluationLoop:
     def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[Any]]:
         """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go."""
         trainer, sources = self.trainer, self.load()
-        if not any(self.batches):
+        if not trainer.strategy.reduce_boolean_decision(any(self.batches), all=False):  # a rank may well have none
             return [], []
         opened = self._open(0)  # ahead of the hooks, since a loader draws a random number when it is opened
         logs = trainer.logs = trainer.new_logs()
