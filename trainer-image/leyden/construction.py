@@ -10,7 +10,7 @@ from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, ModelChe
 from leyden.callbacks.timer import Timer
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.loggers import CSVLogger, Logger
+from leyden.loggers import CSVLogger, DummyLogger, Logger
 from leyden.settings import seconds
 
 K = TypeVar("K")
@@ -32,8 +32,8 @@ def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | N
     if checkpointing is False and savers:
         raise MisconfigurationError(f"enable_checkpointing=False contradicts the {savers[0]} among the callbacks")
     if fast:
-        callbacks = [callback for callback in callbacks if callback not in saving]
-    elif checkpointing is not False and not saving:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, CheckpointDirectory)]
+    if checkpointing is not False and not saving:
         callbacks.append(ModelCheckpoint())
     callbacks += _defaults(arguments, callbacks)
     keys = [callback.state_key for callback in callbacks if callback.state_dict()]
@@ -65,9 +65,14 @@ def in_order(callbacks: list[Callback]) -> list[Callback]:
 
 
 def choose_loggers(given: Any, root: Place, in_job: bool, fast: bool) -> list[Logger]:
-    """The run's loggers; the default is a CSV file, and none in a job, whose metrics go to its status."""
-    if fast or given is False or (given is None and in_job):
+    """The run's loggers; the default is a CSV file, and none in a job, whose metrics go to its status.
+
+    ``fast``: one that takes everything and keeps nothing, so that a program that asks for its logger runs to its end.
+    """
+    if given is False or given == [] or (given is None and in_job):
         return []
+    if fast:
+        return [DummyLogger()]
     if given in (None, True):
         return [CSVLogger(root if isinstance(root, Path) else Path.cwd())]
     return _listed("logger", given, Logger, "a Logger, a list of them, True, False or None")

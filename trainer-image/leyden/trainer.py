@@ -356,10 +356,12 @@ def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None)
     """Of torch, for the whole process."""
     if deterministic not in (None, True, False, "warn"):
         raise one_of("deterministic", deterministic, (None, True, False, "warn"))
-    if deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
-    if benchmark is not None:
-        torch.backends.cudnn.benchmark = benchmark
+    if deterministic is not None:
+        torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")
+    if deterministic:  # https://docs.nvidia.com/cuda/cublas/#results-reproducibility, without which cuBLAS raises
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if benchmark is not None or deterministic:
+        torch.backends.cudnn.benchmark = bool(benchmark)
 
 
 def _profiler(given: Profiler | str | None) -> Profiler:

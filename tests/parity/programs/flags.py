@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 
 from parity.models import Loaded, Stream, Trained, Whole, batches, loader
@@ -166,3 +168,28 @@ def anomalies_are_found(seen: Seen) -> None:
 @program
 def a_wrong_flag(seen: Seen) -> None:
     seen.trainer(limit_train_batches=1.5)
+
+
+@program
+def a_fast_run_has_all_its_parts(seen: Seen) -> None:
+    class Model(Whole):
+        def on_train_start(self) -> None:
+            self.logger.experiment.anything("goes")
+            self.logger.log_metrics({"own": 1.0}, step=0)
+
+    saver = pl.callbacks.ModelCheckpoint(seen.folder / "kept", monitor="val_loss")
+    options = {"fast_dev_run": 2, "callbacks": [saver], "enable_checkpointing": None}
+    trainer = seen.trainer(**options)
+    trainer.fit(seen.watched(Model()), loader(), loader())
+    seen.values["saver"] = [trainer.checkpoint_callback is saver, saver.best_model_path, saver.last_model_path]
+    seen.values["files"] = [path.name for path in seen.folder.rglob("*.ckpt")]
+    seen.values["logger"] = [type(trainer.logger).__name__, len(trainer.loggers)]
+    seen.values["none"] = seen.trainer(fast_dev_run=True, logger=False).loggers
+
+
+@program
+def deterministic_is_switched_off_again(seen: Seen) -> None:
+    for given in (True, None, False, "warn", False):
+        seen.trainer(deterministic=given)
+        asked = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        seen.values.setdefault("asked", []).append([*asked, os.environ.get("CUBLAS_WORKSPACE_CONFIG")])

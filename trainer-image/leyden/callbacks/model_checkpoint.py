@@ -128,7 +128,7 @@ class ModelCheckpoint(BestModels):
         self.dirpath = self.directory(trainer)
         if self.save_last == "link" and not isinstance(self.dirpath, Path):
             raise bad_value("save_last", "link", f"None, True or False where dirpath is a URL, as {self.dirpath} is")
-        if stage != "fit":
+        if stage != "fit" or trainer.fast_dev_run:
             return
         self._saving.asynchronous |= isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)
         self._last_time = time.monotonic()
@@ -182,13 +182,14 @@ class ModelCheckpoint(BestModels):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.save_last and not self._last_path_saved and trainer.global_step != self._last_step_saved:
+        missing = not self._last_path_saved and trainer.global_step != self._last_step_saved
+        if self.save_last and missing and not trainer.fast_dev_run:
             self._save_last(trainer)
         self._finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._saving.abandon(trainer)
-        saved = trainer.global_step == self._last_step_saved
+        saved = trainer.global_step == self._last_step_saved or trainer.fast_dev_run
         if not self.save_on_exception or saved or trainer.sanity_checking or trainer.world_size > 1:
             return  # a rank that broke cannot count on the others
         try:
@@ -202,7 +203,8 @@ class ModelCheckpoint(BestModels):
         Whether there is such a file: only with ``save_last`` or ``save_on_exception``, as others keep what is best.
         """
         self._settle(trainer)
-        wanted = bool(self.save_last or self.save_on_exception) and not self.save_weights_only
+        asked = bool(self.save_last or self.save_on_exception)
+        wanted = asked and not self.save_weights_only and not trainer.fast_dev_run
         if wanted and trainer.global_step != self._last_step_saved:
             if self.save_last:
                 self._save_last(trainer)
@@ -231,6 +233,8 @@ class ModelCheckpoint(BestModels):
     # What to save and what to drop.
 
     def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:
+            return
         if self.save_top_k != 0:
             self._save_ranked(trainer)
         if self.save_last and not (self.save_last == "link" and self._last_path_saved):

@@ -92,6 +92,7 @@ def load_module(
     module = cls(**_accepted(cls, stored, path, lost if hyperparameters else []))
     if lost and not hyperparameters:  # which would say that the program counts on them
         warnings.warn(f"{_without(cls, path, lost)}; now it has their defaults", stacklevel=3)
+    module.configure_model()
     module.on_load_checkpoint(contents)
     load_weights(module, contents["state_dict"], strict=module.strict_loading if strict is None else strict)
     return module
