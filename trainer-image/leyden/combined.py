@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from leyden.errors import MisconfigurationError, one_of
 from leyden.loaders import Place, Source, prepare
@@ -31,7 +31,7 @@ class CombinedLoader(Iterable[Triple]):
             raise one_of("mode", mode, MODES)
         self.iterables = iterables
         self.mode = mode
-        self._flat, self._shape = tree_flatten(iterables)
+        self._flat, self._shape = _flatten(iterables)
 
     @property
     def flattened(self) -> list[Any]:
@@ -48,7 +48,7 @@ class CombinedLoader(Iterable[Triple]):
         sizes = [len(loader) for loader in self._flat]
         if self.mode == "sequential":
             return sum(sizes)
-        return min(sizes) if self.mode == "min_size" else max(sizes, default=0)
+        return min(sizes, default=0) if self.mode == "min_size" else max(sizes, default=0)
 
     def __iter__(self) -> Iterator[Triple]:
         if self.mode == "sequential":
@@ -136,7 +136,7 @@ def for_training(loaders: Any, place: Place, distribute: bool, sequential: bool)
         return prepare(loader, place, distribute, sequential)
 
     if not isinstance(loaders, CombinedLoader):
-        if not _is_collection(loaders):
+        if not isinstance(loaders, dict) and not _is_collection(loaders):
             return prepared(loaders)
         loaders = CombinedLoader(loaders, "max_size_cycle")
     if loaders.mode == "sequential":
@@ -156,10 +156,8 @@ def for_evaluation(loaders: Any, place: Place, distribute: bool, sequential: boo
         if loaders.mode != "sequential":
             return [_combined(loaders, prepared)]
         loaders = loaders.flattened
-    elif _is_collection(loaders):
-        loaders = tree_flatten(loaders)[0]
     else:
-        loaders = [loaders]
+        loaders = _flatten(loaders)[0]
     return [prepared(loader) for loader in loaders]
 
 
@@ -170,13 +168,22 @@ def _combined(loaders: CombinedLoader, prepared: Prepare) -> Source:
     return CombinedSource(_Batches(mine), loaders.iterables, parts=parts)
 
 
-def _is_collection(loaders: Any) -> bool:
-    """Whether a dict or list holds loaders; a list of batches is itself a loader."""
+def _flatten(loaders: Any) -> tuple[list[Any], TreeSpec]:
+    """The loaders of a collection, and its shape. In a dict, lists of batches are loaders too."""
     if isinstance(loaders, dict):
-        return all(_is_collection(entry) or _is_loader(entry) for entry in loaders.values())
-    if isinstance(loaders, Sequence) and not isinstance(loaders, (str, bytes)):
-        return all(_is_loader(entry) for entry in loaders)
-    return False
+        return tree_flatten(loaders, is_leaf=lambda entry: entry is not loaders and not _is_collection(entry))
+    return tree_flatten(loaders, is_leaf=lambda entry: not _is_collection(entry))
+
+
+def _is_collection(loaders: Any) -> bool:
+    """Whether a dict or list holds loaders, or such; a list of batches is itself a loader."""
+    if isinstance(loaders, dict):
+        entries: Iterable[Any] = loaders.values()
+    elif isinstance(loaders, Sequence) and not isinstance(loaders, (str, bytes)):
+        entries = loaders
+    else:
+        return False
+    return all(_is_collection(entry) or _is_loader(entry) for entry in entries)
 
 
 def _is_loader(entry: object) -> bool:

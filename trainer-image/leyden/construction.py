@@ -54,6 +54,13 @@ def _defaults(arguments: dict[str, Any], given: list[Callback]) -> list[Callback
     return [_timer(arguments["max_time"]) if kind is Timer else kind() for kind in missing]
 
 
+def is_timed(arguments: dict[str, Any]) -> bool:
+    """Whether a :class:`Timer` ends the run, given as such or as ``max_time``."""
+    given = arguments["callbacks"]
+    callbacks = given if isinstance(given, (list, tuple)) else [given]
+    return arguments["max_time"] is not None or any(isinstance(callback, Timer) for callback in callbacks)
+
+
 def _timer(max_time: Any) -> Timer:
     return Timer(timedelta(seconds=seconds("max_time", max_time)))
 

@@ -5,6 +5,8 @@ The class name is the reason that ends up in a job's status, and the message is 
 
 import warnings
 from collections.abc import Iterable
+from numbers import Real
+from typing import Any
 
 
 class LeydenError(Exception):
@@ -76,3 +78,18 @@ def bad_value(field: str, given: object, allowed: str) -> MisconfigurationError:
 def one_of(field: str, given: object, allowed: Iterable[object]) -> MisconfigurationError:
     """The error for an argument outside a fixed set of values."""
     return bad_value(field, given, "one of " + ", ".join(repr(value) for value in allowed))
+
+
+def whole(given: Any) -> int | None:
+    """A number without a fraction as an ``int``, be it numpy's or written as ``1e5``; ``None`` for all else."""
+    if not isinstance(given, Real) or isinstance(given, bool) or given % 1 != 0:
+        return None
+    return int(float(given))
+
+
+def at_least(field: str, given: Any, least: int, allowed: str = "") -> int:
+    """An argument as an integer of at least ``least``. Raises ``MisconfigurationError``."""
+    found = whole(given)
+    if found is None or found < least:
+        raise bad_value(field, given, allowed or f"an integer of at least {least}")
+    return found

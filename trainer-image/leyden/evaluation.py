@@ -16,6 +16,7 @@ from leyden.loaders import Source
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
+    from leyden.reductions import Reduced
     from leyden.trainer import Trainer
 
 
@@ -127,12 +128,16 @@ class EvaluationLoop:
                 "write dataloader_idx=0"
             )
 
-    def run(self, keep_outputs: bool = False) -> tuple[list[dict[str, float]], list[Any]]:
-        """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go."""
+    def run(self, keep_outputs: bool = False, step: int | None = None) -> tuple[list[dict[str, float]], list[Any]]:
+        """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go.
+
+        ``step``: where loggers put the metrics; behind the steps that were taken where it is not given.
+        """
         trainer, sources = self.trainer, self.load()
         if not trainer.strategy.reduce_boolean_decision(any(self.batches), all=False):  # a rank may well have none
             return [], []
         opened = self._open(0)  # ahead of the hooks, since a loader draws a random number when it is opened
+        trainer.keep_latest()
         logs = trainer.logs = trainer.new_logs()
         state = trainer.state
         outer, state.stage = state.stage, state.stage if trainer.sanity_checking else self.stage.running
@@ -145,12 +150,13 @@ class EvaluationLoop:
             for index in range(len(sources)):
                 batches = self._open(index) if index else opened
                 self._run_loader(index, batches, self._outputs[index] if keep_outputs else None)
+            trainer.close_batches()
             self.on_epoch_end()
-            names = trainer.take_epoch_metrics(logs, step=trainer.run_state.batches_stepped - trainer.fitting)
+            metrics = trainer.take_epoch_metrics(logs, trainer.run_state.batches_stepped if step is None else step)
             self.on_end()
         state.stage = outer
         found, self._outputs, self.epoch_batch_indices = self.predictions, [], []
-        return self._by_loader(names), found
+        return self._by_loader(metrics), found
 
     def _open(self, index: int) -> Iterator[Any]:
         """A loader's batches."""
@@ -198,26 +204,22 @@ class EvaluationLoop:
             trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        which = (dataloader_idx,) if len(self._sources) > 1 else ()
         scope = self.trainer.scope
         scope.hook = self.stage.step
-        if which and self._by_name:
+        if len(self._sources) == 1:
+            output = self.step(batch, batch_idx)
+        elif self._by_name:
             output = self.step(batch, batch_idx, dataloader_idx=dataloader_idx)
         else:
-            output = self.step(batch, batch_idx, *which)
+            output = self.step(batch, batch_idx, dataloader_idx)
         scope.hook = ""
         return output
 
-    def _by_loader(self, values: dict[str, float]) -> list[dict[str, float]]:
-        """Metrics split by the loader that their names end in; unmarked ones belong to each."""
-        marks = [f"/dataloader_idx_{index}" for index in range(len(self._sources))]
+    def _by_loader(self, metrics: list[Reduced]) -> list[dict[str, float]]:
+        """What was logged for loggers, by the loader that it was logged of; what is of none belongs to each."""
         return [
-            {
-                name: value
-                for name, value in values.items()
-                if name.endswith(mark) or not any(name.endswith(other) for other in marks)
-            }
-            for mark in marks
+            {one.name: one.value for one in metrics if one.logger and one.dataloader_idx in (None, index)}
+            for index in range(len(self._sources))
         ]
 
 

@@ -15,6 +15,7 @@ from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import HookTable, overrides
 from leyden.optim import LightningOptimizer
+from leyden.reductions import Metrics
 from leyden.reporting import begin_logging
 from leyden.settings import forbid_with_manual_optimization
 from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
@@ -143,6 +144,7 @@ def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
         validation.run()
         validation.sanity_batches = None
         trainer.hooks.on_sanity_check_end()
+        trainer.metrics = Metrics({}, {}, {})
 
 
 def _watch_forward(trainer: Trainer) -> Any:

@@ -6,8 +6,11 @@ import copy
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
+
+from torch import nn
 
 from leyden.errors import bad_value
 
@@ -59,13 +62,14 @@ def constructor_arguments(owner: Any) -> dict[str, Any]:
 
 def running_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
     """Arguments of the constructors that run now, from that of ``frame`` outwards: a base class's, then its
-    subclass's."""
+    subclass's. Other methods of ``owner``, which constructors may call, are passed over."""
     named: dict[str, Any] = {}
-    while frame is not None and frame.f_code.co_name == "__init__":
+    while frame is not None:
         its_owner, arguments = frame_arguments(frame)
         if its_owner is not owner:
             break
-        named.update(arguments)
+        if frame.f_code.co_name == "__init__":
+            named.update(arguments)
         frame = frame.f_back
     return named
 
@@ -88,6 +92,16 @@ def _entries(given: Any) -> Mapping[str, Any]:
     return entries
 
 
+def _copy(kept: AttributeDict) -> AttributeDict:
+    """What changes of the values do not reach. Modules, which are large, and what cannot be copied are the same."""
+    copied = AttributeDict(kept)
+    for name, value in kept.items():
+        if not isinstance(value, nn.Module):
+            with suppress(TypeError, RuntimeError):  # a lock, a file; a tensor that is computed
+                copied[name] = copy.deepcopy(value)
+    return copied
+
+
 class HyperparametersMixin:
     """``save_hyperparameters`` and ``hparams`` for modules and data modules."""
 
@@ -103,7 +117,7 @@ class HyperparametersMixin:
         """Keep constructor arguments as ``self.hparams``, in checkpoints, and (``logger``) in loggers.
 
         Without ``args``: all of them. ``args`` may name some, or be one dict or namespace to keep instead; ``None``
-        keeps nothing.
+        keeps nothing. What ``ignore`` names goes also where a base class has saved it.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         caller = inspect.currentframe() if frame is None else None
@@ -120,9 +134,9 @@ class HyperparametersMixin:
             chosen = {}
             for arg in args:
                 chosen.update(_entries(arg))
-        kept = {name: value for name, value in chosen.items() if name not in ignored}
-        vars(self)["_hparams"] = AttributeDict({**vars(self).get("_hparams", {}), **kept})
-        vars(self)["_hparams_initial"] = copy.copy(vars(self)["_hparams"])
+        kept = {name: value for name, value in {**self.hparams, **chosen}.items() if name not in ignored}
+        vars(self)["_hparams"] = AttributeDict(kept)
+        vars(self)["_hparams_initial"] = _copy(self.hparams)
         vars(self)["_log_hparams"] = logger
         held = [name for name, value in given.items() if chosen is not given and value is args[0]]
         vars(self)["_hparams_name"] = "kwargs" if not args or isinstance(args[0], str) else next(iter(held), None)
@@ -152,6 +166,5 @@ class HyperparametersMixin:
 
     @property
     def hparams_initial(self) -> AttributeDict:
-        """The hyperparameters as they were saved."""
-        kept: AttributeDict = vars(self).get("_hparams_initial", AttributeDict())
-        return copy.copy(kept)
+        """The hyperparameters as they were saved, whatever has happened to them since."""
+        return _copy(vars(self).get("_hparams_initial", AttributeDict()))

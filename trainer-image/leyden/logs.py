@@ -8,19 +8,18 @@ batch contributes nothing, and uneven batches do not skew a mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.reductions import Contribution, Entry, extreme, merge
+from leyden.reductions import Contribution, Entry, Metrics, Reduced, extreme, merge
 
 if TYPE_CHECKING:
     from leyden.strategies import Strategy
 
-Number = float | int
 STEP_HOOKS = frozenset(
     (
         "backward",
@@ -85,16 +84,16 @@ class Scope:
 
 
 def first_dimension(batch: Any) -> int | None:
-    """The first dimension of the first tensor (or the length of the first text) in a nested batch."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    if isinstance(batch, str):
-        return len(batch)
+    """The first dimension of the first tensor or array in a nested batch; ``None`` where there is none."""
+    if isinstance(batch, Tensor) or (hasattr(batch, "shape") and hasattr(batch, "__len__")):
+        return len(batch) if len(batch.shape) else 1
     parts: Iterable[Any] = ()
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         parts = batch.values()
-    elif isinstance(batch, (list, tuple)):
+    elif isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
         parts = batch
+    elif is_dataclass(batch):
+        parts = (getattr(batch, part.name) for part in fields(batch))
     return next((size for size in map(first_dimension, parts) if size is not None), None)
 
 
@@ -107,6 +106,8 @@ class Logs:
     training: bool = False
     """Whether callbacks see the values of single steps."""
     entries: dict[tuple[str, str, int | None], Entry] = field(default_factory=dict)
+    reduced: list[Reduced] | None = None
+    """What the epoch's batches came to, once they are over."""
 
     def record(
         self, name: str, value: Any, options: tuple[Any, ...], batch_size: int | None, add_dataloader_idx: bool
@@ -117,7 +118,7 @@ class Logs:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = self._new_entry(name, options, add_dataloader_idx)
-        elif entry.options != options:
+        elif entry.options != options and not entry.means(self._new_entry(name, options, add_dataloader_idx)):
             raise MisconfigurationError(f"log({name!r}) was called twice in {scope.hook} with different options")
         if entry.rank_zero_only and self.strategy.global_rank:
             return
@@ -127,43 +128,21 @@ class Logs:
             if not value.is_floating_point():
                 value = value.float()
             value = value.clone() if entry.keep_graph else value.detach().clone()
-        elif isinstance(value, (float, int)):
-            value = float(value)
-        else:
-            self._record_object(entry, value)
+        elif hasattr(value, "compute") and hasattr(value, "reset"):
+            _take_metric(entry, value)
             return
+        else:
+            value = _number(name, value)
         if entry.on_step:
             entry.value = self.strategy.reduce_number(value, entry.reduce) if entry.sync else value
         if entry.on_epoch:
             weight = 1 if entry.reduce != "mean" else batch_size or (scope.size() if scope.batch is not None else 1)
             entry.add(value.detach() if entry.keep_graph and isinstance(value, Tensor) else value, weight)
 
-    def _record_object(self, entry: Entry, value: Any) -> None:
-        """A metric object is asked at the epoch's end; numbers of other kinds are converted."""
-        if hasattr(value, "compute") and hasattr(value, "reset"):
-            if entry.metric is not None and entry.metric is not value:
-                raise MisconfigurationError(
-                    f"log({entry.name!r}) was given another {type(value).__qualname__} than before in this epoch: keep "
-                    "one as an attribute of the module"
-                )
-            entry.metric = value
-            if entry.on_step:
-                entry.value = getattr(value, "last", getattr(value, "_forward_cache", None))
-            return
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise bad_value(
-                f"log({entry.name!r}) value", value, "a number, a tensor of one element or a metric"
-            ) from None
-        entry.value = number
-        if entry.on_epoch:
-            entry.add(number, 1)
-
     def _new_entry(self, name: str, options: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
         prog_bar, logger, on_step, on_epoch, reduce, keep_graph, sync, rank_zero_only = options
         hook = self.scope.hook
-        if not isinstance(name, str) or "/dataloader_idx_" in name:
+        if not isinstance(name, str) or (add_dataloader_idx and "/dataloader_idx_" in name):
             raise bad_value("log() name", name, "a text without '/dataloader_idx_', which is added by itself")
         if hook in SILENT_HOOKS:
             raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
@@ -187,54 +166,56 @@ class Logs:
             if entry.on_step and entry.logger and entry.value is not None and index == dataloader_idx
         }
 
-    def latest(self) -> dict[str, Any]:
-        """Last values for callbacks: under their names, and under the bare name where step and epoch are logged."""
-        found: dict[str, Any] = {}
-        for entry in self.entries.values() if self.training else ():
-            if entry.on_step and entry.value is not None:
-                found[entry.full_name] = found[entry.step_name] = entry.value
+    def news(self) -> Metrics:
+        """What has come since it was asked for: values of the last step, or those of the epoch once its batches are over.
+
+        Callbacks have the values of steps under the bare names too, and of training alone.
+        """
+        found = Metrics({}, {}, {})
+        for entry in self.entries.values() if self.reduced is None else ():
+            if entry.on_step and entry.value is not None and entry.value is not entry.told:
+                entry.told = entry.value  # a validation in between may give the same name another value
+                names = (entry.full_name, entry.step_name) if self.training else ()
+                found.add(entry.step_name, entry.value, entry.logger, entry.prog_bar, callback=names)
+        for reduced in self.reduced or ():
+            reduced.show(found)
         return found
 
-    def progress_bar_names(self) -> set[str]:
-        """Names that were logged with ``prog_bar=True``."""
-        shown = [entry for entry in self.entries.values() if entry.prog_bar]
-        return {e.step_name for e in shown if e.on_step} | {e.epoch_name for e in shown if e.on_epoch}
+    def close_batches(self) -> None:
+        """Reduce over ranks what was logged so far, for hooks of the epoch's end. A collective call."""
+        self.reduced = self._reduced()
 
-    def finish_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
-        """The epoch's values over all ranks: for callbacks and for loggers. Clears everything."""
-        callbacks: dict[str, float] = {}
-        loggers: dict[str, float] = {}
-        for name, (value, bare, logger) in self._reduced().items():
-            callbacks[name] = callbacks[bare] = value
-            if logger:
-                loggers[name] = value
+    def finish_epoch(self) -> list[Reduced]:
+        """The epoch's values, those among them that its last hooks have logged. A collective call. Clears all."""
+        reduced = [*(self.reduced or ()), *self._reduced()]
         for entry in self.entries.values():
             entry.reset()
-        return callbacks, loggers
+        self.reduced = None
+        return reduced
 
-    def _reduced(self) -> dict[str, tuple[float, str, bool]]:
-        """By the name of the epoch's value: the value, its bare name, and whether loggers get it.
-
-        Also on a rank that logged nothing, because callbacks must decide alike everywhere.
-        """
-        shared: dict[str, tuple[Contribution, str, bool]] = {}
-        values: dict[str, tuple[float, str, bool]] = {}
-        for entry in self.entries.values():
-            if not entry.on_epoch:
+    def _reduced(self) -> list[Reduced]:
+        """What was logged since the last time, also on a rank that logged nothing: callbacks must decide alike."""
+        shared: dict[tuple[str, int | None], tuple[Contribution, str, bool, bool]] = {}
+        found: list[Reduced] = []
+        for (_, _, index), entry in self.entries.items():
+            if not entry.on_epoch or entry.reduced:
                 continue
-            part = entry.contribution()
+            part, shown = entry.contribution(), (entry.logger, entry.prog_bar)
+            entry.reduced = part is not None or entry.metric is not None
             if part is None:
                 if entry.metric is not None:
-                    values[entry.epoch_name] = (float(entry.metric.compute()), entry.full_name, entry.logger)
+                    value = float(entry.metric.compute())
+                    found.append(Reduced(entry.epoch_name, entry.full_name, value, index, *shown))
             elif entry.sync is False:
-                values[entry.epoch_name] = (merge([part]), entry.full_name, entry.logger)
+                found.append(Reduced(entry.epoch_name, entry.full_name, merge([part]), index, *shown))
             else:
-                shared[entry.epoch_name] = (part, entry.full_name, entry.logger)
+                shared[entry.epoch_name, index] = (part, entry.full_name, *shown)
         everyone = self.strategy.gather_objects(shared)
-        for name in {name: None for given in everyone for name in given}:
-            given = [given[name] for given in everyone if name in given]
-            values[name] = (merge([part for part, _, _ in given]), *given[0][1:])
-        return values
+        for key in {key: None for given in everyone for key in given}:
+            given = [given[key] for given in everyone if key in given]
+            bare, *shown_by_all = given[0][1:]
+            found.append(Reduced(key[0], bare, merge([part for part, *_ in given]), key[1], *shown_by_all))
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Running sums, so that a run resumed in mid-epoch ends it with the same values."""
@@ -298,6 +279,25 @@ def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:
             else:
                 mine["total"] = extreme(kept["options"][4], mine["total"], kept["total"])
     return merged
+
+
+def _take_metric(entry: Entry, metric: Any) -> None:
+    """A metric object is asked at the epoch's end."""
+    if entry.metric is not None and entry.metric is not metric:
+        raise MisconfigurationError(
+            f"log({entry.name!r}) was given another {type(metric).__qualname__} than before in this epoch: keep "
+            "one as an attribute of the module"
+        )
+    entry.metric = metric
+    if entry.on_step:
+        entry.value = getattr(metric, "last", getattr(metric, "_forward_cache", None))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise bad_value(f"log({name!r}) value", value, "a number, a tensor of one element or a metric") from None
 
 
 def _single(name: str, value: Tensor) -> Tensor:

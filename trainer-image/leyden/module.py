@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,8 @@ from torch.optim import Optimizer
 from leyden.errors import MisconfigurationError, one_of, only_weights
 from leyden.hooks import DataHooks
 from leyden.hparams import HyperparametersMixin, remember_arguments
-from leyden.logs import members
 from leyden.module_hooks import ModuleHooks
-from leyden.reductions import REDUCTIONS, reduction
+from leyden.module_logging import ModuleLogging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
 
-class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
+class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHooks, nn.Module):
     """An ``nn.Module`` that also says how it is trained, validated, tested and asked for predictions.
 
     Override ``training_step`` and ``configure_optimizers`` to train; ``validation_step``, ``test_step``,
@@ -38,6 +37,8 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
 
     strict_loading: bool = True
 
+    automatic_optimization: bool = True
+
     __jit_ignored_attributes__: ClassVar[list[str]] = ["example_input_array"]
     __jit_unused_properties__: ClassVar[list[str]]
 
@@ -49,7 +50,6 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._trainer: Trainer | None = None
-        self.automatic_optimization = True
 
     # Where the module is in a run.
 
@@ -68,13 +68,16 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
     @trainer.setter
     def trainer(self, trainer: Trainer | None) -> None:
         self._trainer = trainer
+        for child in self.children():
+            if isinstance(child, LightningModule):
+                child.trainer = trainer
 
     @property
     def device(self) -> torch.device:
-        """The device of the module's first parameter or buffer; the CPU where it has none."""
+        """The device of the module's first parameter or buffer; the run's where it has none."""
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
-        return torch.device("cpu")
+        return self._trainer.strategy.device if self._trainer is not None else torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -247,71 +250,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         finally:
             self.untoggle_optimizer(optimizer)
 
-    # Logging.
-
-    def log(
-        self,
-        name: str,
-        value: Any,
-        prog_bar: bool = False,
-        logger: bool | None = None,
-        on_step: bool | None = None,
-        on_epoch: bool | None = None,
-        reduce_fx: str | Callable[..., Any] = "mean",
-        enable_graph: bool = False,
-        sync_dist: bool | None = None,
-        sync_dist_group: Any = None,
-        add_dataloader_idx: bool = True,
-        batch_size: int | None = None,
-        metric_attribute: str | None = None,
-        rank_zero_only: bool = False,
-    ) -> None:
-        """Log a number, a tensor of one element, or a metric object, under ``name``.
-
-        ``on_step`` logs the value itself, ``on_epoch`` the epoch's value by ``reduce_fx`` (mean weighted by batch
-        size, sum, min, max; or torch's or Python's functions of these names); with both, the names end in ``_step`` and
-        ``_epoch``. Defaults depend on the hook: steps of training log on step, everything else on epoch. The epoch's
-        value covers all ranks unless ``sync_dist=False``; a step's value covers them only with ``sync_dist=True``. A
-        metric object, be it Leyden's or of torchmetrics, is computed and reset when the epoch ends; keep it as an
-        attribute of the module, whose name ``metric_attribute`` need not say.
-        """
-        if self._trainer is None:
-            return
-        reduce = reduce_fx if reduce_fx in REDUCTIONS else reduction(name, reduce_fx)
-        options = (prog_bar, logger, on_step, on_epoch, reduce, enable_graph, sync_dist, rank_zero_only)
-        self._trainer.logs.record(name, value, options, batch_size, add_dataloader_idx)
-
-    def log_dict(
-        self,
-        dictionary: Mapping[str, Any],
-        prog_bar: bool = False,
-        logger: bool | None = None,
-        on_step: bool | None = None,
-        on_epoch: bool | None = None,
-        reduce_fx: str | Callable[..., Any] = "mean",
-        enable_graph: bool = False,
-        sync_dist: bool | None = None,
-        sync_dist_group: Any = None,
-        add_dataloader_idx: bool = True,
-        batch_size: int | None = None,
-        rank_zero_only: bool = False,
-    ) -> None:
-        """:meth:`log` for each entry of a dict or of a torchmetrics ``MetricCollection``."""
-        options: dict[str, Any] = {
-            "prog_bar": prog_bar,
-            "logger": logger,
-            "on_step": on_step,
-            "on_epoch": on_epoch,
-            "reduce_fx": reduce_fx,
-            "enable_graph": enable_graph,
-            "sync_dist": sync_dist,
-            "sync_dist_group": sync_dist_group,
-            "add_dataloader_idx": add_dataloader_idx,
-            "batch_size": batch_size,
-            "rank_zero_only": rank_zero_only,
-        }
-        for name, value in members(dictionary):
-            self.log(name, value, **options)
+    # Across ranks.
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""
@@ -319,20 +258,21 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
             print(*args, **kwargs)
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """The tensors of all ranks, stacked in a new first dimension. ``data`` may be a list or dict of tensors."""
+        """The tensors of all ranks, stacked in a new first dimension where there are several ranks.
+
+        ``data`` may be a collection of tensors and numbers; what is neither stays.
+        """
         return self.trainer.strategy.all_gather(data, group, sync_grads)
 
     # Weights.
 
-    def freeze(self) -> None:
-        """No parameter requires gradients any more, and the module is in evaluation mode."""
-        self.requires_grad_(False)
-        self.eval()
+    def freeze(self) -> Self:
+        """No parameter requires gradients any more, and the module is in evaluation mode. Returns itself."""
+        return self.requires_grad_(False).eval()
 
-    def unfreeze(self) -> None:
-        """All parameters require gradients, and the module is in training mode."""
-        self.requires_grad_(True)
-        self.train()
+    def unfreeze(self) -> Self:
+        """All parameters require gradients, and the module is in training mode. Returns itself."""
+        return self.requires_grad_(True).train()
 
     # Exports; each is checked against the module on batches of several sizes, and leaves the module as it was.
 
@@ -371,7 +311,7 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
     @classmethod
     def load_from_checkpoint(
         cls,
-        checkpoint_path: str | Path,
+        checkpoint_path: str | Path | IO[bytes],
         map_location: Any = None,
         hparams_file: str | Path | None = None,
         strict: bool | None = None,
@@ -381,8 +321,8 @@ class LightningModule(HyperparametersMixin, ModuleHooks, DataHooks, nn.Module):
         """The module of a checkpoint, with its weights.
 
         ``checkpoint_path`` is a checkpoint directory, a directory of such (the newest is taken), or a single
-        ``.ckpt`` file of Leyden or Lightning. ``kwargs`` replace stored constructor arguments. Files are always read
-        with ``weights_only=True``, so that nothing in them can run.
+        ``.ckpt`` file of Leyden or Lightning, also one that is open. ``kwargs`` replace stored constructor arguments.
+        Files are always read with ``weights_only=True``, so that nothing in them can run.
         """
         from leyden.checkpoint.loading import load_module
 

@@ -1,15 +1,15 @@
-"""The hooks of a module, all empty, with their order documented where it matters."""
+"""The hooks of a module, nearly all empty, with their order documented where it matters."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-class ModuleHooks:
-    """Override what you need; a hook that is not overridden is never called."""
+class ModuleHooks(nn.Module):
+    """Override what you need; a hook that is not overridden and does nothing is never called."""
 
     def on_fit_start(self) -> None:
         """After ``setup`` and ``configure_optimizers``."""
@@ -109,24 +109,31 @@ class ModuleHooks:
 
     def on_validation_model_eval(self) -> None:
         """Set the mode of the module; without an override it goes to ``eval``."""
+        self.eval()
 
     def on_validation_model_train(self) -> None:
         """Set the mode back; without an override each submodule returns to the mode it had."""
+        self.train()
 
     def on_test_model_eval(self) -> None:
         """Set the mode of the module; without an override it goes to ``eval``."""
+        self.eval()
 
     def on_test_model_train(self) -> None:
         """Set the mode back; without an override each submodule returns to the mode it had."""
+        self.train()
 
     def on_predict_model_eval(self) -> None:
         """Set the mode of the module; without an override it goes to ``eval``."""
+        self.eval()
 
     def on_predict_model_train(self) -> None:
         """Set the mode back; without an override each submodule returns to the mode it had."""
+        self.train()
 
     def on_validation_model_zero_grad(self) -> None:
-        """Before a validation run inside training."""
+        """Before a validation run inside training, unless gradients are being accumulated: clears them."""
+        self.zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add to a checkpoint that is about to be written."""

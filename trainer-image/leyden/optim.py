@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, at_least, bad_value, one_of
 from leyden.rank_zero import is_rank_zero
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
         raise bad_value("configure_optimizers() scheduler", config.scheduler, "one with step() and state_dict()")
     if config.interval not in INTERVALS:
         raise one_of("lr_scheduler interval", config.interval, INTERVALS)
-    if not isinstance(config.frequency, int) or config.frequency < 1:
-        raise bad_value("lr_scheduler frequency", config.frequency, "an integer of at least 1")
+    config.frequency = at_least("lr_scheduler frequency", config.frequency, 1)
     config.reduce_on_plateau = config.reduce_on_plateau or isinstance(config.scheduler, ReduceLROnPlateau)
     if config.reduce_on_plateau and not config.monitor:
         raise MisconfigurationError(
@@ -129,10 +128,10 @@ def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
     return config
 
 
-def step_schedulers(trainer: Trainer, interval: str, count: int, plateau: bool) -> None:
-    """Step the schedulers of an interval that are due after ``count`` epochs or steps."""
+def step_schedulers(trainer: Trainer, interval: str, done: int, plateau: bool) -> None:
+    """Step the schedulers of an interval that are due after ``done`` epochs, or batches of an epoch."""
     for config in trainer.lr_scheduler_configs:
-        if config.interval != interval or config.reduce_on_plateau != plateau or count % config.frequency:
+        if config.interval != interval or config.reduce_on_plateau != plateau or done % config.frequency:
             continue
         metric = _monitored(trainer, config) if config.reduce_on_plateau else None
         if config.reduce_on_plateau and metric is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +33,44 @@ def reduction(name: str, given: Any) -> str:
     return found
 
 
+class Metrics(NamedTuple):
+    """Values by name: those that callbacks decide by, those for loggers, and those that a progress bar shows."""
+
+    callback: dict[str, Tensor]
+    logged: dict[str, Tensor]
+    progress_bar: dict[str, Tensor]
+
+    def add(self, name: str, value: Any, logger: bool, prog_bar: bool, *, callback: tuple[str, ...]) -> None:
+        """Put a value where it is shown: as ``name``, and under the names that it has for callbacks."""
+        value = torch.as_tensor(value)
+        self.callback.update(dict.fromkeys(callback, value))
+        if logger:
+            self.logged[name] = value
+        if prog_bar:
+            self.progress_bar[name] = value
+
+    def update(self, newer: Metrics) -> None:
+        """Take newer values."""
+        for mine, theirs in zip(self, newer, strict=True):
+            mine.update(theirs)
+
+
+class Reduced(NamedTuple):
+    """What one name came to in an epoch, over all ranks."""
+
+    name: str
+    bare: str
+    """The name without ``_epoch``."""
+    value: float
+    dataloader_idx: int | None
+    logger: bool
+    prog_bar: bool
+
+    def show(self, metrics: Metrics) -> None:
+        """Put it among the values for all who ask."""
+        metrics.add(self.name, self.value, self.logger, self.prog_bar, callback=(self.bare, self.name))
+
+
 @dataclass(slots=True)
 class Entry:
     """All that one name holds in one hook."""
@@ -50,9 +88,13 @@ class Entry:
     keep_graph: bool
     rank_zero_only: bool
     value: Any = None
+    told: Any = None
+    """The value that was asked for last."""
     total: Any = None
     weight: float = 0
     metric: Any = None
+    reduced: bool = False
+    """Whether the epoch's value is known."""
 
     @property
     def full_name(self) -> str:
@@ -97,14 +139,21 @@ class Entry:
         return (self.reduce, float(self.total), float(self.weight))
 
     def reset(self) -> None:
-        self.value = self.total = None
+        self.value = self.told = self.total = None
         self.weight = 0
+        self.reduced = False
         if self.metric is not None:
             self.metric.reset()
             self.metric = None
 
+    def means(self, other: Entry) -> bool:
+        """Whether another asks for the same, though not in the same words."""
+        names = ("on_step", "on_epoch", "prog_bar", "logger", "reduce", "sync", "keep_graph", "rank_zero_only")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
 
 def extreme(reduce: str, one: Any, other: Any) -> Any:
+    """The lesser (``min``) or the greater of two values, either of which may be a tensor."""
     if isinstance(one, Tensor) or isinstance(other, Tensor):
         choose = torch.minimum if reduce == "min" else torch.maximum
         return choose(torch.as_tensor(one), torch.as_tensor(other))

@@ -14,6 +14,7 @@ from leyden.trainer_state import TrainerState
 
 if TYPE_CHECKING:
     from leyden.logs import Logs
+    from leyden.reductions import Reduced
     from leyden.trainer import Trainer
 
 
@@ -44,36 +45,44 @@ class Reporting(TrainerState):
     def logs_were_due(self) -> bool:
         """Whether the loggers get the metrics of the batch that has just stepped."""
         every = self.settings.log_every_n_steps
-        return bool(every) and self.run_state.batches_stepped % every == 0
+        return bool(every) and (self.run_state.batches_stepped % every == 0 or self.should_stop)
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
         """All metrics logged so far, by name, newest values."""
-        for name, value in self.logs.latest().items():
-            self.epoch_metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
-        return self.epoch_metrics
+        self.keep_latest()
+        return self.metrics.callback
 
     @property
     def logged_metrics(self) -> dict[str, Tensor]:
-        """What the loggers were given last, by name."""
-        return {name: torch.tensor(value) for name, value in self._logged_metrics.items()}
+        """The same of what is logged for loggers, whether there are any or not, with ``_step`` and ``_epoch``."""
+        self.keep_latest()
+        return self.metrics.logged
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
-        """What was logged with ``prog_bar=True``."""
-        names = self._progress_names | self.logs.progress_bar_names()
-        return {name: float(value) for name, value in self.callback_metrics.items() if name in names}
+        """The same of what was logged with ``prog_bar=True``."""
+        self.keep_latest()
+        return {name: float(value) for name, value in self.metrics.progress_bar.items()}
 
-    def take_epoch_metrics(self, logs: Logs, step: int) -> dict[str, float]:
-        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation."""
-        self._progress_names |= logs.progress_bar_names()
-        self.epoch_metrics.update(self.callback_metrics)
-        callbacks, loggers = logs.finish_epoch()
-        if self.sanity_checking:
-            return {}
-        self.epoch_metrics.update({name: torch.tensor(value) for name, value in callbacks.items()})
-        self.send_to_loggers(loggers, step)
-        return loggers
+    def keep_latest(self) -> None:
+        """Keep the values of the logs that are in use, which will have others."""
+        self.metrics.update(self.logs.news())
+
+    def close_batches(self) -> None:
+        """Let hooks of the epoch's end have what its batches came to. A collective call."""
+        self.keep_latest()
+        self.logs.close_batches()
+
+    def take_epoch_metrics(self, logs: Logs, step: int) -> list[Reduced]:
+        """Close an epoch's metrics: for callbacks, loggers, and as the result of an evaluation. A collective call."""
+        self.keep_latest()
+        reduced = logs.finish_epoch()
+        for one in reduced:
+            one.show(self.metrics)
+        if not self.sanity_checking:
+            self.send_to_loggers({one.name: one.value for one in reduced if one.logger}, step)
+        return reduced
 
     def log_step(self, logs: Logs) -> None:
         """Give a step's metrics to the loggers, every ``log_every_n_steps``."""
@@ -82,14 +91,15 @@ class Reporting(TrainerState):
             self.send_to_loggers(values, self.run_state.batches_stepped - 1)
 
     def send_to_loggers(self, metrics: dict[str, float], step: int) -> None:
-        """Give metrics to all loggers, with the epoch; a metric named ``step`` replaces both."""
+        """Give metrics to all loggers, with the epoch; a metric named ``step`` takes the place of both."""
         if not metrics:
             return
-        self._logged_metrics.update(metrics)
-        values = {"epoch": float(self.current_epoch), **metrics}
+        self.metrics.logged.update((name, torch.as_tensor(value)) for name, value in metrics.items())
+        values = dict(metrics)
         if "step" in values:
             step = int(values.pop("step"))
-            del values["epoch"]
+        else:
+            values.setdefault("epoch", float(self.current_epoch))
         self.log_everywhere(values, step)
 
     def log_everywhere(self, values: dict[str, float], step: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from leyden.checkpoint.places import Place, place
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, at_least, bad_value, one_of
 from leyden.optim import CLIP_ALGORITHMS
 
 Limit = int | float | None
@@ -69,34 +69,37 @@ class Settings:
     barebones: bool
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Settings:
-        """Check and complete the arguments as given. Raises ``MisconfigurationError`` by field."""
+    def of(cls, given: dict[str, Any], timed: bool = False) -> Settings:
+        """Check and complete the arguments as given. Raises ``MisconfigurationError`` by field.
+
+        ``timed``: a time ends training where nothing else does.
+        """
         values = dict(given)
-        fast = values["fast_dev_run"] = _count("fast_dev_run", int(values["fast_dev_run"] or 0), 0)
+        fast = values["fast_dev_run"] = at_least("fast_dev_run", int(values["fast_dev_run"] or 0), 0)
         for name in ("train", "val", "test", "predict"):
             field = f"limit_{name}_batches"
             values[field] = fast or _limit(field, values[field])
         overfit = values["overfit_batches"] = _limit("overfit_batches", values["overfit_batches"]) or 0
         if overfit:
             values["limit_train_batches"] = values["limit_val_batches"] = overfit
-        values.update(_lengths(values, fast))
-        _clipping(values["gradient_clip_val"], values["gradient_clip_algorithm"])
+        values.update(_lengths(values, fast, timed))
+        values["gradient_clip_algorithm"] = _clipping(values["gradient_clip_val"], values["gradient_clip_algorithm"])
+        if fast:
+            values.update(val_check_interval=1.0, check_val_every_n_epoch=1)
         interval = values["val_check_interval"]
         values["val_check_interval"] = 1.0 if interval is None else _interval(interval)
-        if values["check_val_every_n_epoch"] is None:
-            if isinstance(values["val_check_interval"], float):
-                raise bad_value(
-                    "val_check_interval", interval, "a number of batches where check_val_every_n_epoch=None"
-                )
-        else:
-            _count("check_val_every_n_epoch", values["check_val_every_n_epoch"], 1)
+        every = values["check_val_every_n_epoch"]
+        if every is not None:
+            values["check_val_every_n_epoch"] = at_least("check_val_every_n_epoch", every, 1)
+        elif isinstance(values["val_check_interval"], float):
+            raise bad_value("val_check_interval", interval, "a number of batches where check_val_every_n_epoch=None")
         for name, default, least in (
             ("reload_dataloaders_every_n_epochs", 0, 0),
             ("log_every_n_steps", 50, 0),
             ("accumulate_grad_batches", 1, 1),
             ("num_sanity_val_steps", 2, -1),
         ):
-            values[name] = _count(name, default if values[name] is None else values[name], least)
+            values[name] = at_least(name, default if values[name] is None else values[name], least)
         if fast:
             values["num_sanity_val_steps"] = 0
         values["default_root_dir"] = place(values["default_root_dir"] or Path.cwd())
@@ -124,34 +127,28 @@ class Setting(Generic[T]):
         trainer.settings = replace(trainer.settings, **{self.name: value})
 
 
-def _lengths(values: dict[str, Any], fast: int) -> dict[str, int]:
-    """How long training lasts: 1000 epochs where neither epochs nor steps are limited."""
-    steps = _count("max_steps", values["max_steps"], -1)
+def _lengths(values: dict[str, Any], fast: int, timed: bool) -> dict[str, int]:
+    """How long training lasts: 1000 epochs where neither epochs nor steps nor time are limited."""
+    steps = at_least("max_steps", values["max_steps"], -1)
     epochs = values["max_epochs"]
     if epochs is None:
-        epochs = 1000 if steps == -1 else -1
+        epochs = 1000 if steps == -1 and not timed else -1
     if fast:
         epochs, steps = 1, fast
+    least = values["min_epochs"]
     return {
         "max_steps": steps,
-        "max_epochs": _count("max_epochs", epochs, -1),
-        "min_epochs": _count("min_epochs", values["min_epochs"] or 0, 0),
-        "min_steps": _count("min_steps", values["min_steps"] or 0, 0),
+        "max_epochs": at_least("max_epochs", epochs, -1),
+        "min_epochs": at_least("min_epochs", int(values["min_steps"] is not None) if least is None else least, 0),
+        "min_steps": at_least("min_steps", values["min_steps"] or 0, 0),
     }
 
 
-def _count(field: str, given: Any, least: int) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise bad_value(field, given, f"an integer of at least {least}")
-    return given
-
-
 def _limit(field: str, given: Any) -> Limit:
-    if given is None or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
-        return given
     if isinstance(given, float) and 0.0 <= given <= 1.0:
         return given
-    raise bad_value(field, given, "a number of batches (an integer) or a share of them (a float from 0.0 to 1.0)")
+    allowed = "a number of batches (an integer) or a share of them (a float from 0.0 to 1.0)"
+    return None if given is None else at_least(field, given, 0, allowed)
 
 
 def seconds(field: str, given: Duration) -> float:
@@ -172,27 +169,25 @@ def seconds(field: str, given: Duration) -> float:
 def _interval(given: Any) -> int | float | timedelta:
     if isinstance(given, float) and 0.0 < given <= 1.0:
         return given
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
-        return given
     if isinstance(given, (str, timedelta, dict)):
         return timedelta(seconds=seconds("val_check_interval", given))
-    raise bad_value(
-        "val_check_interval",
-        given,
-        "a number of batches (an integer), a share of an epoch (0.0 to 1.0), or a time ('DD:HH:MM:SS', timedelta)",
-    )
+    allowed = "a number of batches (an integer), a share of an epoch (0.0 to 1.0), or a time ('DD:HH:MM:SS', timedelta)"
+    return at_least("val_check_interval", given, 1, allowed)
 
 
-def _clipping(value: Any, algorithm: Any) -> None:
+def _clipping(value: Any, algorithm: Any) -> str | None:
+    """The algorithm, by its name in any case."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
         raise bad_value("gradient_clip_val", value, "a number of at least 0, or None")
-    if algorithm is not None and algorithm not in CLIP_ALGORITHMS:
+    name = algorithm.lower() if isinstance(algorithm, str) else algorithm
+    if name is not None and name not in CLIP_ALGORITHMS:
         raise one_of("gradient_clip_algorithm", algorithm, CLIP_ALGORITHMS)
+    return name
 
 
 def forbid_with_manual_optimization(settings: Settings) -> None:
     """Arguments that would act on steps which the user takes."""
-    if settings.gradient_clip_val is not None:
+    if settings.gradient_clip_val:
         raise MisconfigurationError(
             "gradient_clip_val has no effect with automatic_optimization = False: call self.clip_gradients(...)"
         )

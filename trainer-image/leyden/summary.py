@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from leyden.errors import bad_value
+from leyden.errors import at_least
 
 UNITS = ("", " K", " M", " B", " T")
 UNKNOWN = "?"
@@ -21,8 +21,7 @@ class ModelSummary:
     """
 
     def __init__(self, model: nn.Module, max_depth: int = 1) -> None:
-        if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < -1:
-            raise bad_value("max_depth", max_depth, "an integer of at least -1")
+        max_depth = at_least("max_depth", max_depth, -1)
         self._model = model
         self.named_modules = [
             (name, part)

@@ -22,7 +22,7 @@ from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
 from leyden.clusters import slurm_of
 from leyden.combined import for_evaluation, for_training
-from leyden.construction import choose_callbacks, choose_loggers
+from leyden.construction import choose_callbacks, choose_loggers, is_timed
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
 from leyden.errors import SIGTERMException, bad_value, one_of, only_weights
@@ -267,7 +267,11 @@ class Trainer(Reporting):
         loop = self.training_loop
         if loop is not None and loop.clips and loop.automatic:
             settings = self.settings
-            loop.clip(optimizer, settings.gradient_clip_val, settings.gradient_clip_algorithm)
+            loop.clip(
+                optimizer,
+                gradient_clip_val=settings.gradient_clip_val,
+                gradient_clip_algorithm=settings.gradient_clip_algorithm,
+            )
 
     def boundary(self, epoch_ended: bool) -> None:
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
@@ -349,7 +353,7 @@ def _settings(arguments: dict[str, Any], planned: CheckpointDirectory | None) ->
     if planned is not None and arguments["default_root_dir"] is None:
         # A job's pod has no other place that can be written and outlives it.
         arguments["default_root_dir"] = planned.directory
-    return Settings.of({field.name: arguments[field.name] for field in fields(Settings)})
+    return Settings.of({field.name: arguments[field.name] for field in fields(Settings)}, timed=is_timed(arguments))
 
 
 def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None) -> None:

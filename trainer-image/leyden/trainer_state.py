@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.accelerators import Accelerator
@@ -22,6 +21,7 @@ from leyden.logs import Logs, Scope, SilentLogs
 from leyden.module import LightningModule
 from leyden.optim import LightningOptimizer, LRSchedulerConfig
 from leyden.precision import Precision
+from leyden.reductions import Metrics
 from leyden.run_state import RunState
 from leyden.settings import Setting, Settings
 from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
@@ -106,9 +106,7 @@ class TrainerState:
         slurm = self.slurm
         self.stop_signal = StopSignal(slurm.requeue_signal if slurm is not None and slurm.auto_requeue else None)
         self.model: LightningModule | None = None
-        self.epoch_metrics: dict[str, Tensor] = {}
-        self._logged_metrics: dict[str, float] = {}
-        self._progress_names: set[str] = set()
+        self.metrics = Metrics({}, {}, {})
 
     def __getstate__(self) -> dict[str, Any]:
         """For a copy, or to be pickled: all but what runs, which is made anew with each run."""

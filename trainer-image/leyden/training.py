@@ -213,9 +213,11 @@ class TrainingLoop:
         """Hooks, metrics and schedulers of an epoch's end, in Lightning's order but for one thing: schedulers that
         watch a metric step before the callbacks that save, so that a checkpoint holds the step."""
         trainer, state = self.trainer, self.state
+        trainer.close_batches()
         self.hooks.on_train_epoch_end()
         trainer.take_epoch_metrics(self.logs, step=state.batches_stepped - 1)
-        optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
+        if self.exhausted:
+            optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
         # An epoch cut short by max_steps or a callback goes on where it is, should a longer run resume it.
         state.epoch_done = self.exhausted
         self.hooks.on_train_epoch_end_monitors()
@@ -255,15 +257,16 @@ class TrainingLoop:
         batch = self.transfer(batch, 0)
         self.scope.enter_batch(batch)
         due = last or (index + 1) % trainer.accumulate_grad_batches == 0
-        if self._take(batch, index, due) == -1:
+        skipped = self._take(batch, index, due) == -1
+        state.batches += 1
+        if trainer.lr_scheduler_configs and self.automatic and (due or skipped):
+            optim.step_schedulers(trainer, "step", index + 1, plateau=False)
+            if last or skipped:
+                optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=False)
+        if skipped:
             self.scope.leave_batch()
             return -1
-        if due and trainer.lr_scheduler_configs and self.automatic:
-            optim.step_schedulers(trainer, "step", state.global_step, plateau=False)
-            if last:
-                optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=False)
         state.batch_idx = index + 1
-        state.batches += 1
         state.batches_stepped += due
         hooks.on_train_batch_end(self._output, batch, index)
         self.scope.leave_batch()
@@ -273,9 +276,9 @@ class TrainingLoop:
         if due and trainer.loggers:
             trainer.log_step(self.logs)
         if self.validates and self._validation_is_due(last):
-            self._validate()
+            self._validate(due)
         if due and trainer.lr_scheduler_configs and self.automatic:
-            optim.step_schedulers(trainer, "step", state.global_step, plateau=True)
+            optim.step_schedulers(trainer, "step", state.batch_idx, plateau=True)
         if due and (self.has_boundaries or self.stop_signal.received):
             trainer.boundary(epoch_ended=False)
         return None
@@ -351,7 +354,8 @@ class TrainingLoop:
 
     def _as_outputs(self, output: Any, loss: Tensor | None = None) -> Any:
         if isinstance(output, Mapping):
-            return {**output, "loss": loss.detach()} if loss is not None else dict(output)
+            loss = loss if loss is not None else output.get("loss")
+            return {**output, "loss": loss.detach()} if isinstance(loss, Tensor) else dict(output)
         if isinstance(output, Tensor):
             return {"loss": (loss if loss is not None else output).detach()}
         return output if output is not None else {}
@@ -374,10 +378,12 @@ class TrainingLoop:
             return last
         return state.batch_idx % max(1, int(self.batches * interval)) == 0
 
-    def _validate(self) -> None:
+    def _validate(self, stepped: bool) -> None:
+        """``stepped``: whether the batch at hand ended with a step, so that no gradients are being accumulated."""
         trainer = self.trainer
-        self.hooks.on_validation_model_zero_grad()
-        self.validation.run()
+        if stepped:
+            self.hooks.on_validation_model_zero_grad()
+        self.validation.run(step=self.state.batches_stepped - stepped)
         self._validated_at = time.monotonic()
         trainer.logs = self.logs
 

@@ -123,6 +123,26 @@ def validation_loaders_side_by_side(seen: Seen) -> None:
 
 
 @program
+def loaders_nested_in_collections(seen: Seen) -> None:
+    from lightning.pytorch.utilities import CombinedLoader
+
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.values.setdefault("trained", []).append(batch)
+            return self.loss(batch["one"][0]) + self.loss(batch["other"])
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            seen.values.setdefault("validated", []).append((batch_idx, dataloader_idx))
+
+    trained = {"one": [loader(8), loader(4)], "other": loader(4)}
+    for validated in ({"one": [loader(4), loader(6)], "other": loader(2)}, [[loader(4)], {"one": loader(6)}]):
+        seen.trainer(max_epochs=1).fit(seen.watched(Model()), trained, validated)
+    for mode in ("min_size", "max_size", "max_size_cycle", "sequential"):
+        read = [list(CombinedLoader(given, mode)) for given in ({"a": [1, 2, 3], "b": range(5)}, [range(2), range(3)])]
+        seen.values[mode] = [*read, list(CombinedLoader([], mode))]
+
+
+@program
 def a_data_module_from_data_sets(seen: Seen) -> None:
     data = pl.LightningDataModule.from_datasets(samples(8), samples(4), samples(4), samples(4), batch_size=2)
     trainer = seen.trainer(max_epochs=1)

@@ -42,7 +42,8 @@ def loaded_with_other_arguments(seen: Seen) -> None:
     trainer.fit(Model(0.2, depth=5), loader())
     trainer.save_checkpoint(seen.folder / "one.ckpt")
     found = Model.load_from_checkpoint(seen.folder / "one.ckpt", lr=0.3)
-    seen.values["hparams"] = dict(found.hparams)
+    with (seen.folder / "one.ckpt").open("rb") as file:
+        seen.values["hparams"] = [dict(module.hparams) for module in (found, Model.load_from_checkpoint(file))]
     seen.modules.append(found)
 
 
@@ -69,6 +70,32 @@ def hyperparameters_that_a_constructor_completes(seen: Seen) -> None:
         for kind in (pl.LightningModule, pl.LightningDataModule)
         for name in ("KEY", "NAME", "TYPE")
     ]
+
+
+@program
+def hyperparameters_of_a_base_class(seen: Seen) -> None:
+    class Base(Trained):
+        def __init__(self, lr: float = 0.1, sizes: Any = None) -> None:
+            super().__init__(lr)
+            self.remember()
+
+        def remember(self) -> None:
+            self.save_hyperparameters()
+
+    class Model(Base):
+        def __init__(self, depth: int = 1) -> None:
+            super().__init__(0.2, sizes=[1])
+
+    class Fewer(Base):
+        def __init__(self, lr: float = 0.3) -> None:
+            super().__init__(lr, sizes=[1])
+            self.save_hyperparameters(ignore="lr")
+
+    model = Model(3)
+    model.hparams.sizes.append(2)
+    model.hparams_initial.sizes.append(3)
+    for kept in (model.hparams, model.hparams_initial, Fewer().hparams, Fewer().hparams_initial):
+        seen.values.setdefault("kept", []).append(dict(kept))
 
 
 @program

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from leyden.callbacks.base import Checkpoint
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, at_least, one_of
 
 MODES = ("min", "max")
 BOOKS = ("best_model_score", "best_model_path", "current_score", "best_k_models", "kth_best_model_path", "kth_value")
@@ -21,8 +21,7 @@ class BestModels(Checkpoint):
     def __init__(self, monitor: str | None, mode: str, save_top_k: int) -> None:
         if mode not in MODES:
             raise one_of("mode", mode, MODES)
-        if not isinstance(save_top_k, int) or save_top_k < -1:
-            raise bad_value("save_top_k", save_top_k, "-1 (all), 0 (none) or a number of files to keep")
+        save_top_k = at_least("save_top_k", save_top_k, -1, "-1 (all), 0 (none) or a number of files to keep")
         if monitor is None and save_top_k not in (-1, 0, 1):
             raise MisconfigurationError(f"save_top_k={save_top_k} needs a monitor: without one, use -1, 0 or 1")
         self.monitor = monitor

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, at_least, one_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -57,11 +57,9 @@ class EarlyStopping(Callback):
     ) -> None:
         if mode not in self.mode_dict:
             raise one_of("mode", mode, self.mode_dict)
-        if not isinstance(patience, int) or patience < 0:
-            raise bad_value("patience", patience, "an integer of at least 0")
         self.monitor = monitor
         self.min_delta = abs(min_delta)
-        self.patience = patience
+        self.patience = at_least("patience", patience, 0)
         self.verbose = verbose
         self.mode = mode
         self.strict = strict

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, bad_value
+from leyden.errors import MisconfigurationError, at_least
 from leyden.rank_zero import is_rank_zero
 
 if TYPE_CHECKING:
@@ -151,9 +151,7 @@ class BackboneFinetuning(BaseFinetuning):
         rounding: int = 12,
     ) -> None:
         super().__init__()
-        if not isinstance(unfreeze_backbone_at_epoch, int) or unfreeze_backbone_at_epoch < 0:
-            raise bad_value("unfreeze_backbone_at_epoch", unfreeze_backbone_at_epoch, "an integer of at least 0")
-        self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
+        self.unfreeze_backbone_at_epoch = at_least("unfreeze_backbone_at_epoch", unfreeze_backbone_at_epoch, 0)
         self.lambda_func = lambda_func
         self.backbone_initial_ratio_lr = backbone_initial_ratio_lr
         self.backbone_initial_lr = backbone_initial_lr

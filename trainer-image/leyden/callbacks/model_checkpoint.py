@@ -17,7 +17,7 @@ from leyden.checkpoint.capture import capture
 from leyden.checkpoint.io import AsyncCheckpointIO
 from leyden.checkpoint.places import Place, place
 from leyden.checkpoint.saving import Saving
-from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, bad_value, one_of
+from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, at_least, bad_value, one_of
 from leyden.loggers.guard import tell
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class ModelCheckpoint(BestModels):
         self.save_on_exception = save_on_exception
         self.save_weights_only = save_weights_only
         self.auto_insert_metric_name = auto_insert_metric_name
-        self.every_n_train_steps = _count("every_n_train_steps", every_n_train_steps)
+        self.every_n_train_steps = at_least("every_n_train_steps", every_n_train_steps or 0, 0)
         self.train_time_interval = train_time_interval
-        self.every_n_epochs = 1 if occasions == (None,) * 3 else _count("every_n_epochs", every_n_epochs)
+        self.every_n_epochs = 1 if occasions == (None,) * 3 else at_least("every_n_epochs", every_n_epochs or 0, 0)
         self.save_on_train_epoch_end = save_on_train_epoch_end
         self.enable_version_counter = enable_version_counter
         if bool(self.every_n_train_steps) + bool(self.every_n_epochs) + (train_time_interval is not None) > 1:
@@ -369,9 +369,3 @@ class ModelCheckpoint(BestModels):
 
 def _absolute(given: Place) -> Place:
     return given.expanduser().absolute() if isinstance(given, Path) else given
-
-
-def _count(field: str, given: int | None) -> int:
-    if given is not None and (not isinstance(given, int) or given < 0):
-        raise bad_value(field, given, "an integer of at least 0, or None")
-    return given or 0

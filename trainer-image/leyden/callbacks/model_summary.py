@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
-from leyden.errors import bad_value
+from leyden.errors import at_least
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -19,9 +19,7 @@ class ModelSummary(Callback):
     """
 
     def __init__(self, max_depth: int = 1, **summarize_kwargs: Any) -> None:
-        if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < -1:
-            raise bad_value("max_depth", max_depth, "an integer of at least -1")
-        self.max_depth = max_depth
+        self.max_depth = at_least("max_depth", max_depth, -1)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.max_depth:

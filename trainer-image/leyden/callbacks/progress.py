@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, bad_value
+from leyden.errors import MisconfigurationError, at_least
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -268,9 +268,7 @@ class TQDMProgressBar(ProgressBar):
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
         super().__init__()
-        if not isinstance(refresh_rate, int) or refresh_rate < 0:
-            raise bad_value("refresh_rate", refresh_rate, "a number of batches, or 0 for no bar")
-        self.refresh_rate = refresh_rate
+        self.refresh_rate = at_least("refresh_rate", refresh_rate, 0, "a number of batches, or 0 for no bar")
         self.process_position = process_position
         self.leave = leave
 
@@ -305,8 +303,7 @@ class RichProgressBar(ProgressBar):
         console_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(refresh_rate, int) or refresh_rate < 0:
-            raise bad_value("refresh_rate", refresh_rate, "times a second, or 0 for no bar")
+        refresh_rate = at_least("refresh_rate", refresh_rate, 0, "times a second, or 0 for no bar")
         if self.terminal and refresh_rate:
             self.refresh_seconds = max(TERMINAL_SECONDS, 1 / refresh_rate)
         self.refresh_rate = min(refresh_rate, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leyden.callbacks.base import Callback
 from leyden.callbacks.best_models import MODES
-from leyden.errors import LeydenError, bad_value, one_of
+from leyden.errors import LeydenError, at_least, one_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -52,8 +52,7 @@ class SpikeDetection(Callback):
     ) -> None:
         if mode not in MODES:
             raise one_of("mode", mode, MODES)
-        if not isinstance(window, int) or window < 1:
-            raise bad_value("window", window, "an integer of at least 1")
+        window = at_least("window", window, 1)
         self.mode = mode
         self.warmup = warmup
         self.atol = atol

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, bad_value
+from leyden.errors import MisconfigurationError, at_least
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -33,11 +33,9 @@ class ThroughputMonitor(Callback):
         window_size: int = 100,
         separator: str = SEPARATOR,
     ) -> None:
-        if not isinstance(window_size, int) or window_size < 2:
-            raise bad_value("window_size", window_size, "an integer of at least 2")
         self._measures = {"samples": batch_size_fn, **({"items": length_fn} if length_fn is not None else {})}
         self._separator = separator
-        self._size = window_size
+        self._size = at_least("window_size", window_size, 2)
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=window_size)
         self._training = self._window
 

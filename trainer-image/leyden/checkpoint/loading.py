@@ -6,8 +6,10 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -15,7 +17,7 @@ from leyden.checkpoint import store
 from leyden.checkpoint.places import Place, Url, place
 from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
-from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError
+from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError, bad_value
 from leyden.hparams import AttributeDict, HyperparametersMixin, constructor_signature
 
 if TYPE_CHECKING:
@@ -27,6 +29,32 @@ M = TypeVar("M", bound="LightningModule")
 
 
 PathLike = str | os.PathLike[str] | Url
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that the caller has opened, and closes."""
+
+    file: IO[bytes]
+
+    def __str__(self) -> str:
+        return "the given file"
+
+    @contextmanager
+    def open(self, mode: str) -> Iterator[IO[bytes]]:
+        """The file, from its beginning."""
+        self.file.seek(0)
+        yield self.file
+
+
+def _source(given: PathLike | IO[bytes] | Opened) -> Place | Opened:
+    if isinstance(given, (str, os.PathLike, Url)):
+        return place(given)
+    if isinstance(given, Opened):
+        return given
+    if not hasattr(given, "read"):
+        raise bad_value("checkpoint_path", given, "a path, or a file that is open for reading bytes")
+    return Opened(given)
 
 
 def resolve(path: Place) -> Place:
@@ -46,12 +74,14 @@ def resolve(path: Place) -> Place:
     return chosen.stored.path
 
 
-def read(given: PathLike, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:
+def read(given: PathLike | IO[bytes] | Opened, map_location: Any = None, owner: type | None = None) -> dict[str, Any]:
     """The contents of a checkpoint directory or a single file. ``owner``: whose layers may be rebuilt from it."""
-    path = resolve(place(given))
+    path = _source(given)
+    if not isinstance(path, Opened):
+        path = resolve(path)
     try:
         with may_be_read(owner):
-            if not path.is_file():
+            if not isinstance(path, Opened) and not path.is_file():
                 store.verify(store.inspect(path))
                 return store.read(path, map_location)
             with path.open("rb") as file:
@@ -74,17 +104,21 @@ def read(given: PathLike, map_location: Any = None, owner: type | None = None) -
     return contents
 
 
-def _refused(path: Place, owner: type | None, error: pickle.UnpicklingError) -> str:
-    file = path if path.is_file() else path / store.STATE
+def _refused(path: Place | Opened, owner: type | None, error: pickle.UnpicklingError) -> str:
+    file = path if isinstance(path, Opened) or path.is_file() else path / store.STATE
     with may_be_read(owner), file.open("rb") as contents:
         return refused(contents, error)
 
 
 def load_module(
-    cls: type[M], checkpoint_path: PathLike, map_location: Any, strict: bool | None, replaced: dict[str, Any]
+    cls: type[M],
+    checkpoint_path: PathLike | IO[bytes],
+    map_location: Any,
+    strict: bool | None,
+    replaced: dict[str, Any],
 ) -> M:
     """See :meth:`leyden.LightningModule.load_from_checkpoint`."""
-    path = place(checkpoint_path)
+    path = _source(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu", owner=cls)
     ours, hyperparameters = contents.get("leyden", {}), contents.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
     stored = {**ours.get("arguments", {}), **_hyperparameters(cls, contents, replaced)}
@@ -98,9 +132,9 @@ def load_module(
     return module
 
 
-def load_data(cls: type[D], checkpoint_path: PathLike, map_location: Any, replaced: dict[str, Any]) -> D:
+def load_data(cls: type[D], checkpoint_path: PathLike | IO[bytes], map_location: Any, replaced: dict[str, Any]) -> D:
     """See :meth:`leyden.LightningDataModule.load_from_checkpoint`."""
-    path = place(checkpoint_path)
+    path = _source(checkpoint_path)
     contents = read(path, map_location if map_location is not None else "cpu")
     data = cls(**_accepted(cls, _hyperparameters(cls, contents, replaced), path))
     if (state := contents.get(cls.__qualname__)) is not None:
@@ -120,7 +154,7 @@ def _hyperparameters(
     return {name: AttributeDict(held), **replaced}
 
 
-def _without(cls: type, path: Place, names: list[str]) -> str:
+def _without(cls: type, path: Place | Opened, names: list[str]) -> str:
     given = ", ".join(f"{name}=..." for name in names)
     return (
         f"{path} does not hold the constructor argument(s) {', '.join(names)} of {cls.__qualname__}: "
@@ -128,7 +162,7 @@ def _without(cls: type, path: Place, names: list[str]) -> str:
     )
 
 
-def _accepted(cls: type, stored: dict[str, Any], path: Place, lost: Sequence[str] = ()) -> dict[str, Any]:
+def _accepted(cls: type, stored: dict[str, Any], path: Place | Opened, lost: Sequence[str] = ()) -> dict[str, Any]:
     """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name, and so is
     what was ``lost`` on the way to the file."""
     parameters = dict(list(constructor_signature(cls).parameters.items())[1:])

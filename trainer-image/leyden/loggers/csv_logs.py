@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leyden.errors import bad_value
+from leyden.errors import at_least
 from leyden.loggers.base import Params
 from leyden.loggers.files import DirectoryLogger
 from leyden.rank_zero import rank_zero_only
@@ -25,9 +25,7 @@ class CSVLogger(DirectoryLogger):
         flush_logs_every_n_steps: int = 100,
     ) -> None:
         super().__init__(save_dir, name, version, prefix)
-        if not isinstance(flush_logs_every_n_steps, int) or flush_logs_every_n_steps < 1:
-            raise bad_value("flush_logs_every_n_steps", flush_logs_every_n_steps, "an integer of at least 1")
-        self._every = flush_logs_every_n_steps
+        self._every = at_least("flush_logs_every_n_steps", flush_logs_every_n_steps, 1)
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = []
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from leyden.checkpoint.weights import load_weights
 from leyden.environments import World
@@ -153,19 +155,21 @@ class Strategy:
         return bool(decision)
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """Tensors of all ranks, stacked; nested lists and dicts are walked."""
+        """Tensors and numbers of all ranks, stacked where there are several; collections of them are walked."""
         if group is not None:
             raise MisconfigurationError(
                 "all_gather() is over all ranks: for a group, call torch.distributed.all_gather()"
             )
-        if isinstance(data, dict):
-            return {key: self.all_gather(value, sync_grads=sync_grads) for key, value in data.items()}
-        if isinstance(data, (list, tuple)):
-            return type(data)(self.all_gather(value, sync_grads=sync_grads) for value in data)
-        return self._all_gather(torch.as_tensor(data, device=self.device), sync_grads)
+
+        def gathered(leaf: Any) -> Any:
+            if not isinstance(leaf, (Tensor, Number)) and not hasattr(leaf, "__array__"):
+                return leaf
+            return self._all_gather(torch.as_tensor(leaf, device=self.device), sync_grads)
+
+        return tree_map(gathered, data)
 
     def _all_gather(self, tensor: Tensor, sync_grads: bool) -> Tensor:
-        return tensor.unsqueeze(0)
+        return tensor
 
 
 class SingleDeviceStrategy(Strategy):

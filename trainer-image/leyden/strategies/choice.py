@@ -11,7 +11,7 @@ import torch
 
 from leyden import environments, launch
 from leyden.environments import ClusterEnvironment, World
-from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.errors import MisconfigurationError, at_least, bad_value, one_of
 from leyden.strategies.base import SingleDeviceStrategy, Strategy
 from leyden.strategies.ddp import DDPStrategy
 from leyden.strategies.distributed import DistributedStrategy
@@ -35,8 +35,7 @@ def choose_strategy(
     launch.follow_sibling()
     chosen = _named(strategy)
     kind = choose_accelerator(accelerator)
-    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1:
-        raise bad_value("num_nodes", num_nodes, "an integer of at least 1")
+    num_nodes = at_least("num_nodes", num_nodes, 1)
     wanted = device_indices(devices, torch.cuda.device_count() if kind == "cuda" else None)
     variables = _launched(cluster, wanted)
     if variables is not None:
