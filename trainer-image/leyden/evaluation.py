@@ -64,11 +64,14 @@ class EvaluationLoop:
         self.current_batch_indices: list[int] = []
         self.module = trainer.lightning_module
         self.stage = stage
+        self.sanity_batches: int | None = None
+
+    def _bind(self) -> None:
+        """Look up what a pass calls, so that a batch costs little beside it."""
+        hooks, stage = self.trainer.hooks, self.stage
         step: Callable[..., Any] = getattr(self.module, stage.step)
         self._by_name = "dataloader_idx" in inspect.signature(step).parameters
-        self.step = bind_step(trainer, stage.step, step)
-        self.sanity_batches: int | None = None
-        hooks = trainer.hooks
+        self.step = bind_step(self.trainer, stage.step, step)
         self.on_start, self.on_end = (getattr(hooks, f"on_{stage.name}_{moment}") for moment in ("start", "end"))
         self.on_epoch_start, self.on_epoch_end = (
             getattr(hooks, f"on_{stage.name}_epoch_{moment}") for moment in ("start", "end")
@@ -136,6 +139,7 @@ class EvaluationLoop:
         trainer, sources = self.trainer, self.load()
         if not trainer.strategy.reduce_boolean_decision(any(self.batches), all=False):  # a rank may well have none
             return [], []
+        self._bind()
         opened = self._open(0)  # ahead of the hooks, since a loader draws a random number when it is opened
         trainer.keep_latest()
         logs = trainer.logs = trainer.new_logs()

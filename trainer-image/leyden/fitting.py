@@ -14,7 +14,6 @@ from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError
 from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import HookTable, overrides
-from leyden.optim import LightningOptimizer
 from leyden.reductions import Metrics
 from leyden.reporting import begin_logging
 from leyden.settings import forbid_with_manual_optimization
@@ -40,6 +39,7 @@ def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | No
     trainer.evaluation_loops["val"] = validation
     _configure_optimizers(trainer)
     hooks.on_fit_start()
+    hooks.bind()
     begin_logging(trainer)
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
@@ -72,7 +72,6 @@ def _warn_of_length(trainer: Trainer) -> None:
 
 def _configure_optimizers(trainer: Trainer) -> None:
     trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
-    trainer.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in trainer.optimizers]
 
 
 def train_within(trainer: Trainer, probe: Trainer) -> None:
@@ -80,7 +79,7 @@ def train_within(trainer: Trainer, probe: Trainer) -> None:
     module = probe.model = trainer.lightning_module
     module.trainer, probe.datamodule = probe, trainer.datamodule
     probe.state = RunStatus(TrainerStatus.RUNNING, TrainerFn.FITTING)
-    probe.hooks = HookTable(probe, module, probe.callbacks, probe.scope, probe.profiler)
+    probe.hooks = HookTable(probe, module)
     probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
     _configure_optimizers(probe)
     TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()
@@ -128,8 +127,7 @@ def load_checkpoint(trainer: Trainer, path: Place) -> None:
     checkpoint = io.read(trainer, path, map_location=trainer.strategy.device)
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
-    for callback in trainer.callbacks:
-        callback.on_load_checkpoint(trainer, module, checkpoint)
+    capture.restore_company(trainer, checkpoint)
 
 
 def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
@@ -145,6 +143,7 @@ def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
         validation.sanity_batches = None
         trainer.hooks.on_sanity_check_end()
         trainer.metrics = Metrics({}, {}, {})
+        trainer.state.stage = RunningStage.TRAINING
 
 
 def _watch_forward(trainer: Trainer) -> Any:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from leyden.callbacks.base import Callback
     from leyden.logs import Scope
     from leyden.module import LightningModule
-    from leyden.profilers import Profiler
     from leyden.trainer import Trainer
 
 STAGES = ("train", "validation", "test", "predict")
@@ -45,20 +44,18 @@ def nothing(*args: Any) -> None:
     """A hook that nobody overrides."""
 
 
-def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope) -> Callable[..., Any]:
-    """What is overridden of one hook as one function, which gives the last value that was not ``None``."""
+def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope, answers: bool = False) -> Callable[..., Any]:
+    """What is overridden of one hook as one function. ``answers``: it gives what the last call gives."""
     if not calls:
         return nothing
 
     def hook(*args: Any) -> Any:
-        result = None
+        answer = None
         outer, scope.hook = scope.hook, name
         for call in calls:
             answer = call(*args)
-            if answer is not None:
-                result = answer
         scope.hook = outer
-        return result
+        return answer if answers else None
 
     return hook
 
@@ -87,23 +84,24 @@ def takes_nothing(call: Callable[..., Any]) -> bool:
 class HookTable:
     """All hooks of a run as attributes, for example ``table.on_train_batch_start(batch, batch_idx)``."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        callbacks: Sequence[Callback],
-        scope: Scope,
-        profiler: Profiler,
-    ):
+    def __init__(self, trainer: Trainer, module: LightningModule):
         from leyden.callbacks.base import Callback as CallbackBase
 
+        self._trainer = trainer
         self._module = module
-        self._profiler = profiler
-        self._scope = scope
-        self._arguments = (trainer, module)
+        self._profiler = trainer.profiler
+        self._scope = trainer.scope
         self._callback_base = CallbackBase
+        self.bind()
+
+    def bind(self) -> None:
+        """Look up again what is overridden: hooks may be added to instances, and callbacks to the Trainer."""
+        callbacks, scope = self._trainer.callbacks, self._scope
+        for callback in callbacks:
+            callback._trainer = self._trainer
         for name in SHARED_HOOKS:
-            setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=True), scope))
+            answers = overrides(self._module, name)
+            setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=True), scope, answers))
         for name in CALLBACK_HOOKS:
             setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=False), scope))
         for name in MODULE_HOOKS:
@@ -126,7 +124,7 @@ class HookTable:
         self, name: str, callbacks: Iterable[Callback], with_module: bool, alias: bool = True
     ) -> list[Callable[..., Any]]:
         calls = [
-            self._profiled("Callback", callback, name, partial(getattr(callback, name), *self._arguments))
+            self._profiled("Callback", callback, name, partial(getattr(callback, name), self._trainer, self._module))
             for callback in callbacks
             if overrides(callback, name, self._callback_base)
         ]
@@ -142,9 +140,9 @@ class HookTable:
 
 
 def overrides(owner: object, name: str, base: type | None = None) -> bool:
-    """Whether ``owner`` has a method of its own under ``name``: on its class or set on the instance."""
+    """Whether ``owner`` has a method of its own under ``name``, on its class or on the instance; ``None`` is none."""
     if name in vars(owner):
-        return True
+        return vars(owner)[name] is not None
     if base is None:
         from leyden.module import LightningModule
 

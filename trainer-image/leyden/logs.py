@@ -167,7 +167,7 @@ class Logs:
         }
 
     def news(self) -> Metrics:
-        """What has come since it was asked for: values of the last step, or those of the epoch once its batches are over.
+        """What has come since it was asked: values of the last step, or those of the epoch once its batches are over.
 
         Callbacks have the values of steps under the bare names too, and of training alone.
         """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden import fitting, requeue
-from leyden.callbacks import ModelCheckpoint
+from leyden.callbacks import Callback, ModelCheckpoint
 from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from leyden.checkpoint.places import Place, modified, place
 from leyden.compilation import unwrapped
@@ -23,11 +23,13 @@ from leyden.loggers.guard import tell
 from leyden.module import LightningModule
 from leyden.precision import Precision
 from leyden.reporting import begin_logging
-from leyden.states import RunStatus, TrainerFn, TrainerStatus
+from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
+STAGES = {"fit": RunningStage.TRAINING, **{stage.value: stage for stage in RunningStage}}
+"""The stage that a method begins with."""
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
@@ -42,23 +44,22 @@ def running(
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
         raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
     trainer.model, trainer.datamodule = module, datamodule
-    state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage))
-    _bind_hooks(trainer, module)
+    state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage), STAGES[stage])
+    trainer.hooks = HookTable(trainer, module)
     module.trainer = trainer
     if datamodule is not None:
         datamodule.trainer = trainer
     trainer.strategy.connect()
     try:
-        if _attach_module_callbacks(trainer, module):
-            _bind_hooks(trainer, module)
-        for callback in trainer.callbacks:
-            callback._trainer = trainer
+        _attach_module_callbacks(trainer, module)
+        trainer.hooks.bind()
         check(trainer)
         trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
-        _set_up(trainer, module, datamodule, stage)
+        _set_up(trainer, module, datamodule)
+        trainer.hooks.bind()
         yield
+        _tear_down(trainer, module, datamodule)
         state.status = TrainerStatus.FINISHED
-        _tear_down(trainer, module, datamodule, stage)
         trainer.profiler.describe()
         trainer.profiler.teardown(stage)
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
@@ -76,35 +77,31 @@ def running(
         trainer.strategy.disconnect()
 
 
-def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
+def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
     for owner in (data, module):
         if owner is None:
             continue
         if (trainer.local_rank if owner.prepare_data_per_node else trainer.global_rank) == 0:
             owner.prepare_data()
     trainer.strategy.barrier()
+    stage = trainer.state.fn or ""
     if data is not None:
-        data.setup(stage)
+        data.setup(stage=stage)
     for callback in trainer.callbacks:
-        callback.setup(trainer, module, stage)
-    module.setup(stage)
+        callback.setup(trainer, module, stage=stage)
+    module.setup(stage=stage)
     module.configure_model()
     trainer.precision_plugin.convert_module(module)
     trainer.strategy.place(module)
     trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)
 
 
-def _bind_hooks(trainer: Trainer, module: LightningModule) -> None:
-    trainer.hooks = HookTable(trainer, module, trainer.callbacks, trainer.scope, trainer.profiler)
-
-
-def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> bool:
-    """Those of the module take the place of the Trainer's of the same class. Whether there are any."""
-    given = module.configure_callbacks()
+def _attach_module_callbacks(trainer: Trainer, module: LightningModule) -> None:
+    """Those of the module take the place of the Trainer's of the same class or of a base of it."""
+    given = module.configure_callbacks() or []
     own = list(given) if isinstance(given, (list, tuple)) else [given]
-    kinds = {type(callback) for callback in own}
-    trainer.callbacks = in_order([c for c in trainer.callbacks if type(c) not in kinds] + own)
-    return bool(own)
+    bases = {base for callback in own for base in type(callback).__mro__} - {Callback}
+    trainer.callbacks = in_order([c for c in trainer.callbacks if type(c) not in bases] + own)
 
 
 def _transfer(
@@ -130,12 +127,13 @@ def _transfer(
     return transfer
 
 
-def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, stage: str) -> None:
+def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
+    stage = trainer.state.fn or ""
     if data is not None:
-        data.teardown(stage)
+        data.teardown(stage=stage)
     for callback in trainer.callbacks:
-        callback.teardown(trainer, module, stage)
-    module.teardown(stage)
+        callback.teardown(trainer, module, stage=stage)
+    module.teardown(stage=stage)
 
 
 def sources(datamodule: Any, name: str, loaders: Any, val_dataloaders: Any = None) -> tuple[Any, Any]:

@@ -92,8 +92,7 @@ class TrainerState:
         self.ckpt_path: str | None = None
         """The checkpoint that the run began from."""
         if not keeps_optimizers:
-            self.optimizers: list[Optimizer] = []
-            self.lightning_optimizers: list[LightningOptimizer] = []
+            self.optimizers = []
             self.lr_scheduler_configs: list[LRSchedulerConfig] = []
         self.num_training_batches: float = math.inf
         self.resumed: dict[str, Any] = {}
@@ -128,6 +127,17 @@ class TrainerState:
         if self.model is None:
             raise MisconfigurationError("the Trainer has no module yet: call fit(module) first")
         return self.model
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The run's optimizers; others that are set step from the next epoch on."""
+        return self._optimizers
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Optimizer]) -> None:
+        self._optimizers = optimizers
+        trainer: Any = self  # which is one
+        self.lightning_optimizers = [LightningOptimizer(optimizer, trainer) for optimizer in optimizers]
 
     @property
     def current_epoch(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,15 @@ from torch import Tensor
 
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
-from leyden.errors import MisconfigurationError, bad_value
+from leyden.errors import bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides, within
 from leyden.loaders import Source
+from leyden.outputs import as_outputs, loss_of
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
+    from leyden.settings import Settings
     from leyden.trainer import Trainer
 
 END = object()
@@ -32,7 +34,6 @@ class TrainingLoop:
     def __init__(self, trainer: Trainer, validation: EvaluationLoop):
         self.trainer = trainer
         self.module = trainer.lightning_module
-        self.settings = trainer.settings
         self.state = trainer.run_state
         self.hooks = trainer.hooks
         self.scope = trainer.scope
@@ -41,19 +42,8 @@ class TrainingLoop:
         self.validation = validation
         self.logs = trainer.new_logs(training=True)
         self.transfer = trainer.transfer
-        self.automatic = self.module.automatic_optimization
-        self.optimizer = trainer.optimizers[0]
-        self.stepper = trainer.lightning_optimizers[0]
-        self.training_step = bind_step(trainer, "training_step", trainer.strategy.wrap(self.module))
-        self.optimizer_step = self._bind_optimizer_step()
-        self.zero_grad = self._bind("optimizer_zero_grad")
-        self.backward = self._bind_backward()
-        self.clip = self._bind("configure_gradient_clipping")
-        self.max_steps = math.inf if self.settings.max_steps == -1 else self.settings.max_steps
-        self.clips = self.settings.gradient_clip_val is not None or any(
-            overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
-        )
         self.validates = validation.enabled
+        self._read_settings()
         self.has_agent = trainer.rank_directory is not None
         self.has_boundaries = trainer.world_size > 1 or self.has_agent or trainer.checkpoint_directory is not None
         self.stop_signal = trainer.stop_signal
@@ -75,6 +65,30 @@ class TrainingLoop:
         self.run_batch: Callable[[Any, bool], int | None] = profiled("run_training_batch", self._run_batch)
         self.run_epoch: Callable[[], None] = profiled("run_training_epoch", self._run_epoch)
         self._validated_at = time.monotonic()
+
+    @property
+    def settings(self) -> Settings:
+        """The Trainer's, which hooks may change."""
+        return self.trainer.settings
+
+    def _read_settings(self) -> None:
+        """What counts from an epoch's start on, of all that hooks may change."""
+        trainer, settings = self.trainer, self.settings
+        self.automatic = self.module.automatic_optimization
+        self.optimizer, self.stepper = trainer.optimizers[0], trainer.lightning_optimizers[0]
+        self.max_steps = math.inf if settings.max_steps == -1 else settings.max_steps
+        self.clips = settings.gradient_clip_val is not None or any(
+            overrides(self.module, name) for name in ("configure_gradient_clipping", "clip_gradients")
+        )
+
+    def _bind_steps(self) -> None:
+        """Look up what a batch calls."""
+        trainer = self.trainer
+        self.training_step = bind_step(trainer, "training_step", trainer.strategy.wrap(self.module))
+        self.optimizer_step = self._bind_optimizer_step()
+        self.zero_grad = self._bind("optimizer_zero_grad")
+        self.backward = self._bind_backward()
+        self.clip = self._bind("configure_gradient_clipping")
 
     def _bind(self, name: str) -> Callable[..., Any]:
         """A method of the module. Where it is the user's own, it may log."""
@@ -109,6 +123,8 @@ class TrainingLoop:
         trainer.logs = self.logs
         trainer.state.stage = RunningStage.TRAINING
         self.hooks.on_train_start()
+        self.hooks.bind()
+        self._bind_steps()
         if trainer.epoch_closed:
             self._restore_rng()
             self._go_on()
@@ -147,6 +163,7 @@ class TrainingLoop:
             self._prepare_epoch()
         if not state.batch_idx:
             self.hooks.on_train_epoch_start()
+        self._read_settings()
         self._run_batches(opened if opened is not None else self._open())
         self._close_epoch()
 
@@ -301,7 +318,7 @@ class TrainingLoop:
 
     def _optimize(self, batch: Any, index: int, due: bool) -> None:
         if not self.automatic:
-            self._output = self._as_outputs(self._training_step(batch, index))
+            self._output = as_outputs(self._training_step(batch, index))
             return
         self._batch = batch
         self._window_starts = index == self.resumed_at or index % self.trainer.accumulate_grad_batches == 0
@@ -333,32 +350,14 @@ class TrainingLoop:
         return output
 
     def _loss_of(self, output: Any) -> Tensor | None:
-        """The loss that ``backward`` starts from, and what ``on_train_batch_end`` is given."""
-        if isinstance(output, Tensor) and self.trainer.accumulate_grad_batches == 1:  # by far the most common
+        """The loss that ``backward`` starts from. Keeps what ``on_train_batch_end`` is given."""
+        trainer = self.trainer
+        if isinstance(output, Tensor) and trainer.accumulate_grad_batches == 1:  # by far the most common
             self._output = {"loss": output.detach()}
             return output
-        loss = output["loss"] if isinstance(output, Mapping) and "loss" in output else output
-        if loss is None:
-            if self.trainer.world_size > 1:
-                raise MisconfigurationError(
-                    "training_step() returned None, which needs a single process to skip a batch"
-                )
-            self._output = {}
-            return None
-        if not isinstance(loss, Tensor):
-            raise bad_value("training_step() result", output, "a loss tensor, a dict with 'loss', or None")
-        if self.trainer.accumulate_grad_batches > 1:
-            loss = loss / self.trainer.accumulate_grad_batches
-        self._output = self._as_outputs(output, loss)
+        loss = loss_of(output, trainer.accumulate_grad_batches, trainer.world_size)
+        self._output = {} if loss is None else as_outputs(output, loss)
         return loss
-
-    def _as_outputs(self, output: Any, loss: Tensor | None = None) -> Any:
-        if isinstance(output, Mapping):
-            loss = loss if loss is not None else output.get("loss")
-            return {**output, "loss": loss.detach()} if isinstance(loss, Tensor) else dict(output)
-        if isinstance(output, Tensor):
-            return {"loss": (loss if loss is not None else output).detach()}
-        return output if output is not None else {}
 
     # Validation in between.
 

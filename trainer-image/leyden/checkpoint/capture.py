@@ -108,7 +108,12 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
-    data = trainer.datamodule
+    restore_company(trainer, checkpoint)
+
+
+def restore_company(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """What the data module and the callbacks kept."""
+    module, data = trainer.lightning_module, trainer.datamodule
     if data is not None and type(data).__qualname__ in checkpoint:
         data.load_state_dict(checkpoint[type(data).__qualname__])
     for callback in trainer.callbacks:
