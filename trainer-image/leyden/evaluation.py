@@ -108,6 +108,8 @@ class EvaluationLoop:
         if wanted and self.loader is not None and self.limit != 0:
             self.loaders = self.loader()
             self._sources = self.trainer.evaluation_sources_of(self.loaders)
+            for source in self._sources if self.stage is PREDICT else ():
+                source.take_all()
             self._loaded_epoch = self.trainer.run_state.epoch
             self.batches = [
                 source.batch_limit(self.limit, f"limit_{self.stage.short}_batches") for source in self._sources

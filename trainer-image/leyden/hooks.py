@@ -188,7 +188,7 @@ class DataHooks:
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Move the batch. Override it for types that Leyden does not know."""
-        from leyden.loaders import move
+        from leyden.nested import move
 
         return move(batch, device)
 

@@ -11,28 +11,15 @@ import copy
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from leyden import rng
 from leyden.errors import bad_value
-
-
-def move(batch: Any, device: torch.device) -> Any:
-    """The batch with all its tensors (and whatever else has a ``to``) on the device; containers keep their type."""
-    if isinstance(batch, Tensor) or hasattr(batch, "to"):
-        return batch.to(device, non_blocking=device.type == "cuda")
-    if isinstance(batch, dict):
-        return type(batch)({key: move(value, device) for key, value in batch.items()})
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(value, device) for value in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(move(value, device) for value in batch)
-    return batch
 
 
 @dataclass(frozen=True)
@@ -142,6 +129,29 @@ class GlobalSamples(Sampler[int]):
         return (batch[0] for batch in self.batches)
 
 
+class Watched:
+    """A batch sampler of the user's own."""
+
+    def __init__(self, batches: Any):
+        self.batches = batches
+        self.given: list[list[int]] | None = None
+        """Batches given in this pass, where somebody asks for them."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "batches":  # a copy in the making has none yet
+            raise AttributeError(name)
+        return getattr(self.batches, name)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            if self.given is not None:
+                self.given.append(list(batch))
+            yield batch
+
+
 @dataclass
 class Source:
     """A loader as the loops use it, with its place in the epoch."""
@@ -151,6 +161,8 @@ class Source:
     """The loader or loaders as the user gave them."""
     batches: GlobalBatches | None = None
     """``None`` where the order is not Leyden's to keep: iterable data sets, batch samplers of the user's own."""
+    watched: GlobalBatches | Watched | None = None
+    """What can say which samples each batch has."""
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]  # asked only where `sized`
@@ -158,9 +170,11 @@ class Source:
     @property
     def sized(self) -> bool:
         """Whether the number of batches is known."""
-        if isinstance(self.loader, DataLoader) and isinstance(self.loader.dataset, IterableDataset):
-            return hasattr(self.loader.dataset, "__len__")
-        return hasattr(self.loader, "__len__")
+        try:
+            len(self)
+        except (TypeError, NotImplementedError):
+            return False
+        return True
 
     def batch_limit(self, limit: int | float | None, field: str = "") -> float:
         """Batches to take of an epoch: all, a number, or a part. Infinite where unknown.
@@ -182,21 +196,28 @@ class Source:
         """Tell samplers which epoch begins."""
         if self.batches is not None:
             self.batches.start_epoch(epoch)
-        for owner in (getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
-            for sampler in (owner, getattr(owner, "sampler", None)):
-                set_epoch = getattr(sampler, "set_epoch", None)
-                if set_epoch is not None:
-                    set_epoch(epoch)
+        owners = [getattr(self.loader, name, None) for name in ("sampler", "batch_sampler")]
+        samplers: list[Any] = [sampler for owner in owners for sampler in (owner, getattr(owner, "sampler", None))]
+        for sampler in {id(sampler): sampler for sampler in samplers if hasattr(sampler, "set_epoch")}.values():
+            sampler.set_epoch(epoch)
 
     def indices_of(self, batch_idx: int) -> list[int]:
         """Samples of a batch that was read since :meth:`start_epoch`, if ``watch_indices`` was called; else none."""
-        given = self.batches.given if self.batches is not None else None
+        given = self.watched.given if self.watched is not None else None
         return given[batch_idx] if given is not None else []
 
     def watch_indices(self) -> None:
         """Keep which samples each batch from now on has."""
-        if self.batches is not None:
-            self.batches.given = []
+        if self.watched is not None:
+            self.watched.given = []
+
+    def take_all(self) -> None:
+        """Let no sample be left out for want of a whole batch: a prediction is of each."""
+        if isinstance(self.watched, GlobalBatches):
+            self.watched.drop_last = False
+        elif self.watched is not None and hasattr(self.watched.batches, "drop_last"):
+            self.watched.batches = copy.copy(self.watched.batches)
+            self.watched.batches.drop_last = False
 
     def samples_after(self, batches: int) -> int | None:
         """The cursor once ``batches`` more batches are consumed, or ``None`` where it is not kept."""
@@ -228,20 +249,35 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     """
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise bad_value("a loader", type(loader).__qualname__, "a DataLoader or any iterable of batches")
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+    if not isinstance(loader, DataLoader):
         return Source(loader, loader)
-    batched = loader.batch_sampler is not None
-    if batched and type(loader.batch_sampler) is not BatchSampler:
-        return Source(loader, loader)
-    sampler: Any = loader.sampler
+    given = loader
+    if rng.seeds_workers() and loader.worker_init_fn is None:
+        loader = _with(loader, "worker_init_fn", partial(rng.seed_worker, rank=place.rank))
+    if isinstance(loader.dataset, IterableDataset):
+        return Source(loader, given)
+    batched: Any = loader.batch_sampler
+    if batched is not None and type(batched) is not BatchSampler:
+        watched = Watched(batched)
+        return Source(_with(loader, "batch_sampler", watched), given, watched=watched)
+    sampler: Any = batched.sampler if batched is not None else loader.sampler
+    if not hasattr(sampler, "__len__"):  # it may be endless
+        return Source(loader, given)
     if isinstance(sampler, DistributedSampler) or not distribute:
         place = Place(pad=place.pad)
     if sequential and isinstance(sampler, RandomSampler):
-        sampler = range(len(loader.dataset))  # type: ignore[arg-type]  # map-style data sets are sized
-    size = loader.batch_sampler.batch_size if batched else 1  # type: ignore[union-attr]  # checked above
-    batches = GlobalBatches(sampler, size, bool(loader.drop_last), place)
+        sampler = range(len(loader.dataset))
+    if batched is None:
+        batches = GlobalBatches(sampler, 1, False, place)
+        return Source(_with(loader, "sampler", GlobalSamples(batches)), given, batches, batches)
+    batches = GlobalBatches(sampler, batched.batch_size, batched.drop_last, place)
+    return Source(_with(loader, "batch_sampler", batches), given, batches, batches)
+
+
+def _with(loader: DataLoader[Any], name: str, value: Any) -> DataLoader[Any]:
+    """A copy of a loader with another sampler or worker function."""
     mine = copy.copy(loader)
     # A DataLoader refuses these assignments after __init__, because its iterators would not follow; a copy has none.
-    object.__setattr__(mine, "batch_sampler" if batched else "sampler", batches if batched else GlobalSamples(batches))
+    object.__setattr__(mine, name, value)
     object.__setattr__(mine, "_iterator", None)
-    return Source(mine, loader, batches)
+    return mine

@@ -27,7 +27,7 @@ def in_evaluation(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 def on_its_device(module: Any, example: Any) -> Any:
     """An example of inputs as a batch of them would reach the module: in a run by its hooks and in its precision."""
-    from leyden.loaders import move
+    from leyden.nested import move
 
     trainer = getattr(module, "_trainer", None)
     return trainer.transfer(example, 0) if trainer is not None else move(example, module.device)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
+from leyden import nested
 from leyden.errors import one_of
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ class Precision:
         def convert(tensor: Tensor) -> Tensor:
             return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
-        return tree_map_only(Tensor, convert, batch)
+        return nested.apply(batch, lambda value: isinstance(value, Tensor), convert)
 
     @property
     def has_context(self) -> bool:

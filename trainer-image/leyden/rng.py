@@ -13,14 +13,15 @@ from leyden.errors import bad_value
 SEED_VARIABLE = "PL_GLOBAL_SEED"
 """Where the seed is kept for sampler orders and child processes; Lightning's name, so that scripts may set either."""
 
+WORKERS_VARIABLE = "PL_SEED_WORKERS"
 MAX_SEED = 2**32 - 1
 
 
 def seed_everything(seed: int | None = None, workers: bool = False, verbose: bool = True) -> int:
     """Seed Python, NumPy and torch, and remember the seed for sampler orders. Returns the seed.
 
-    ``None`` takes the seed from the environment variable ``PL_GLOBAL_SEED``, else 0. ``workers`` also makes the
-    seed of each data loader worker a function of it, which torch does by itself once the global seed is fixed.
+    ``None`` takes the seed from the environment variable ``PL_GLOBAL_SEED``, else 0. ``workers`` also seeds the three
+    in each worker of a data loader, other than in the workers of other ranks: see :func:`seed_worker`.
     """
     given = seed if seed is not None else os.environ.get(SEED_VARIABLE, "0")
     try:
@@ -30,7 +31,7 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     if not 0 <= chosen <= MAX_SEED:
         raise bad_value("seed", chosen, f"an integer between 0 and {MAX_SEED}")
     os.environ[SEED_VARIABLE] = str(chosen)
-    os.environ["PL_SEED_WORKERS"] = str(int(workers))
+    os.environ[WORKERS_VARIABLE] = str(int(workers))
     random.seed(chosen)
     _numpy().random.seed(chosen)
     torch.manual_seed(chosen)
@@ -42,7 +43,27 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
 def seed_again() -> None:
     """Put all generators to the seed of :func:`seed_everything`, if there was one."""
     if SEED_VARIABLE in os.environ:
-        seed_everything(workers=os.environ.get("PL_SEED_WORKERS") == "1", verbose=False)
+        seed_everything(workers=seeds_workers(), verbose=False)
+
+
+def seeds_workers() -> bool:
+    """Whether :func:`seed_everything` was asked to seed the workers of data loaders."""
+    return os.environ.get(WORKERS_VARIABLE) == "1"
+
+
+def seed_worker(worker: int, rank: int) -> None:
+    """A ``worker_init_fn``: seeds from those of the run, the worker and the rank, the same that Lightning takes.
+
+    They are numbers of Knuth's linear congruential generator (MMIX), which starts from all three.
+    """
+    state = ((torch.initial_seed() - worker) << 32) | (worker << 16) | rank
+    seeds = []
+    for _ in range(4):
+        state = (state * 6364136223846793005 + 1) & (2**64 - 1)
+        seeds.append(state)
+    torch.manual_seed(seeds[0])
+    random.seed((seeds[1] << 32) | seeds[2])
+    _numpy().random.seed(seeds[3] & MAX_SEED)
 
 
 def global_seed() -> int:

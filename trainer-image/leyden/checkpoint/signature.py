@@ -113,7 +113,7 @@ def trace(module: Any, seen: list[Call]) -> Traced | None:
 
 def bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
     """A call of ``forward`` in the order of its parameters, on the module's device."""
-    from leyden.loaders import move
+    from leyden.nested import move
 
     return inspect.signature(module.forward).bind(*move(args, module.device), **move(kwargs, module.device))
 

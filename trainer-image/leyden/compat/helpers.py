@@ -18,8 +18,8 @@ from leyden.data import LightningDataModule
 from leyden.errors import bad_value
 from leyden.hooks import overrides
 from leyden.hparams import frame_arguments
-from leyden.loaders import move
 from leyden.module import LightningModule
+from leyden.nested import move
 from leyden.rng import isolated
 
 __all__ = [
@@ -69,7 +69,10 @@ def get_init_args(frame: FrameType) -> dict[str, Any]:
 
 def is_oom_error(exception: BaseException) -> bool:
     """Whether memory ran out, on a GPU or for torch on the CPU."""
-    return isinstance(exception, torch.OutOfMemoryError) or "can't allocate memory" in str(exception)
+    text = str(exception)
+    if isinstance(exception, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return True
+    return ("CUDA" in text and "out of memory" in text) or "CUDNN_STATUS_NOT_SUPPORTED" in text
 
 
 def is_overridden(method_name: str, instance: object | None = None, parent: type | None = None) -> bool:
