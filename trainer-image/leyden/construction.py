@@ -10,6 +10,7 @@ from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, ModelChe
 from leyden.callbacks.timer import Timer
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError, bad_value
+from leyden.hooks import overrides
 from leyden.loggers import CSVLogger, DummyLogger, Logger
 from leyden.settings import seconds
 
@@ -36,7 +37,7 @@ def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | N
     if checkpointing is not False and not saving:
         callbacks.append(ModelCheckpoint())
     callbacks += _defaults(arguments, callbacks)
-    keys = [callback.state_key for callback in callbacks if callback.state_dict()]
+    keys = [callback.state_key for callback in callbacks if overrides(callback, "state_dict", Callback)]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise MisconfigurationError(f"two callbacks would keep their state under {twice}: override state_key on one")

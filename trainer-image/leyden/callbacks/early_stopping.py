@@ -58,7 +58,7 @@ class EarlyStopping(Callback):
         if mode not in self.mode_dict:
             raise one_of("mode", mode, self.mode_dict)
         self.monitor = monitor
-        self.min_delta = abs(min_delta)
+        self.min_delta = min_delta if mode == "max" else -min_delta
         self.patience = at_least("patience", patience, 0)
         self.verbose = verbose
         self.mode = mode
@@ -81,7 +81,7 @@ class EarlyStopping(Callback):
 
     @property
     def state_key(self) -> str:
-        return f"EarlyStopping{{'monitor': {self.monitor!r}, 'mode': {self.mode!r}}}"
+        return f"{type(self).__qualname__}{{'monitor': {self.monitor!r}, 'mode': {self.mode!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -107,17 +107,19 @@ class EarlyStopping(Callback):
             self._check(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.check_on_train_epoch_end and not trainer.sanity_checking:
+        if not self.check_on_train_epoch_end and trainer.fitting and not trainer.sanity_checking:
             self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
+        if trainer.fast_dev_run:
+            return
         if self.monitor not in metrics:
             if self.strict:
                 known = ", ".join(sorted(metrics)) or "none"
                 raise MisconfigurationError(f"EarlyStopping monitors {self.monitor!r}, but the metrics are: {known}")
             return
-        reason = self._judge(float(metrics[self.monitor]))
+        reason = self._judge(metrics[self.monitor].detach().squeeze().cpu())
         if not trainer.strategy.reduce_boolean_decision(reason is not None, all=False):  # metrics may differ by rank
             return
         trainer.should_stop = True
@@ -129,20 +131,20 @@ class EarlyStopping(Callback):
             rank = f"[rank {trainer.global_rank}] " if trainer.world_size > 1 else ""
             print(f"{rank}EarlyStopping: {self.stopping_reason_message}", flush=True)
 
-    def _judge(self, value: float) -> str | None:
-        """Why to stop now, or ``None``."""
-        best = float(self.best_score)
-        if self.check_finite and not math.isfinite(value):
+    def _judge(self, value: Tensor) -> str | None:
+        """Why to stop now, or ``None``. Compared in the metric's own precision."""
+        better, best = self.monitor_op, self.best_score
+        if self.check_finite and not torch.isfinite(value):
             self.stopping_reason = EarlyStoppingReason.NON_FINITE_METRIC
-            return f"is {value}"
-        if self.stopping_threshold is not None and self._better(value, self.stopping_threshold):
+            return f"is {float(value)}"
+        if self.stopping_threshold is not None and better(value, self.stopping_threshold):
             self.stopping_reason = EarlyStoppingReason.STOPPING_THRESHOLD
             return f"= {value:.4f} reached {self.stopping_threshold}"
-        if self.divergence_threshold is not None and self._better(self.divergence_threshold, value):
+        if self.divergence_threshold is not None and better(-value, -self.divergence_threshold):
             self.stopping_reason = EarlyStoppingReason.DIVERGENCE_THRESHOLD
             return f"= {value:.4f} is worse than {self.divergence_threshold}"
-        if self._better(value, best + self.min_delta if self.mode == "max" else best - self.min_delta):
-            self.best_score = torch.tensor(value)
+        if better(value - self.min_delta, best):
+            self.best_score = value
             self.wait_count = 0
             return None
         self.wait_count += 1
@@ -150,6 +152,3 @@ class EarlyStopping(Callback):
             self.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
             return f"has not improved on {best:.4f} for {self.wait_count} checks"
         return None
-
-    def _better(self, one: float, other: float) -> bool:
-        return one < other if self.mode == "min" else one > other

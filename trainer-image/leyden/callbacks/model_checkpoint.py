@@ -69,7 +69,7 @@ class ModelCheckpoint(BestModels):
         if save_last not in (None, True, False, "link"):
             raise one_of("save_last", save_last, (None, True, False, "link"))
         occasions = (every_n_train_steps, train_time_interval, every_n_epochs)
-        self.dirpath = _absolute(place(dirpath)) if dirpath else None
+        self.dirpath = dirpath
         self.filename = filename
         self.verbose = verbose
         self.save_last = save_last
@@ -101,32 +101,38 @@ class ModelCheckpoint(BestModels):
             name: getattr(self, name)
             for name in ("monitor", "mode", "every_n_train_steps", "every_n_epochs", "train_time_interval")
         }
-        return f"ModelCheckpoint{shown}"
+        return f"{type(self).__qualname__}{shown}"
+
+    @property
+    def dirpath(self) -> str | None:
+        """Where the files go, once that is known."""
+        return str(self._folder) if self._folder is not None else None
+
+    @dirpath.setter
+    def dirpath(self, given: str | Path | None) -> None:
+        self._folder = _absolute(place(given)) if given else None
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "monitor": self.monitor,
-            "dirpath": self._directory_name(),
+            "dirpath": self.dirpath,
             "last_model_path": self.last_model_path,
             **self.books(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Files in another directory are not this callback's to keep or remove; only the best one's path is taken."""
-        if state_dict["dirpath"] == self._directory_name():
+        if state_dict["dirpath"] == self.dirpath:
             self._restore(state_dict)
         self.best_model_path = state_dict["best_model_path"]
-
-    def _directory_name(self) -> str | None:
-        return str(self.dirpath) if self.dirpath is not None else None
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.last_model_path = state["last_model_path"]
         self.restore_books(state)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.dirpath = self.directory(trainer)
-        if self.save_last == "link" and not isinstance(self.dirpath, Path):
+        folder = self._folder = self.directory(trainer)
+        if self.save_last == "link" and not isinstance(folder, Path):
             raise bad_value("save_last", "link", f"None, True or False where dirpath is a URL, as {self.dirpath} is")
         if stage != "fit" or trainer.fast_dev_run:
             return
@@ -134,17 +140,17 @@ class ModelCheckpoint(BestModels):
         self._last_time = time.monotonic()
         if trainer.is_global_zero:
             try:  # better now than after an epoch
-                self.dirpath.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise CheckpointStorage(
-                    f"the checkpoint directory {self.dirpath} cannot be written: {error.strerror}"
+                    f"the checkpoint directory {folder} cannot be written: {error.strerror}"
                 ) from error
 
     def directory(self, trainer: Trainer) -> Place:
         """Where the files go."""
-        return (
-            self.dirpath if self.dirpath is not None else _absolute(trainer.settings.default_root_dir / "checkpoints")
-        )
+        if self._folder is not None:
+            return self._folder
+        return _absolute(trainer.settings.default_root_dir / "checkpoints")
 
     # When to save.
 
@@ -157,7 +163,7 @@ class ModelCheckpoint(BestModels):
             due = bool(trainer.strategy.broadcast(over))
             self._last_time = time.monotonic() if due else self._last_time
         else:
-            due = steps > 0 and trainer.run_state.batches_stepped % steps == 0
+            due = steps > 0 and trainer.global_step % steps == 0
         if due and trainer.global_step != self._last_step_saved:
             self._deferred = self._waits_for_validation(trainer)
             if not self._deferred:
@@ -194,6 +200,9 @@ class ModelCheckpoint(BestModels):
             return  # a rank that broke cannot count on the others
         try:
             trainer.save_checkpoint(self._free_path(trainer), self.save_weights_only)
+            if self.save_last:
+                self.last_model_path = self._last_path(trainer)
+                trainer.save_checkpoint(self.last_model_path, self.save_weights_only)
         except LeydenError as error:
             trainer.warn(f"ModelCheckpoint: {error}")
 
@@ -301,19 +310,18 @@ class ModelCheckpoint(BestModels):
             self._settle(trainer)
 
     def _may_go(self, trainer: Trainer, previous: str, current: str) -> bool:
-        """Not the file that was just written, the one that the run came from, or one in another directory."""
+        """Not the file that was just written, the one that the run came from, or one outside of the directory."""
         kept = (current, str(_absolute(place(trainer.ckpt_path))) if trainer.ckpt_path else "")
-        return previous not in kept and place(previous).parent == self.dirpath
+        return previous not in kept and previous.startswith(f"{self.dirpath}/")
 
     def _score(self, trainer: Trainer) -> torch.Tensor | None:
-        """The monitored metric of rank 0, which writes. Missing after a validation, it is an error; before the first, a
-        warning."""
+        """The monitored metric of rank 0, which writes. Missing after a validation, it is an error; else a warning."""
         if self.monitor is None:
             return None
         metrics = self._metrics(trainer)
         if self.monitor not in metrics:
             said = f"ModelCheckpoint monitors {self.monitor!r}, but the metrics are: {', '.join(sorted(metrics))}"
-            if self._epoch_validates(trainer) or not trainer.enable_validation:
+            if self._epoch_validates(trainer):
                 raise MisconfigurationError(said)
             trainer.warn(said)
             return None
@@ -324,16 +332,19 @@ class ModelCheckpoint(BestModels):
         """Write the best files and their scores as YAML, by default to ``best_k_models.yaml`` beside them."""
         import yaml
 
-        assert self.dirpath is not None, "setup() sets it"
-        target = place(filepath) if filepath is not None else self.dirpath / "best_k_models.yaml"
+        assert self._folder is not None, "setup() sets it"
+        target = place(filepath) if filepath is not None else self._folder / "best_k_models.yaml"
         scores = {path: float(score) for path, score in self.best_k_models.items()}
         target.write_bytes(yaml.safe_dump(scores).encode())
 
     # Names.
 
     def _metrics(self, trainer: Trainer) -> dict[str, Any]:
-        counters = {"epoch": torch.tensor(trainer.current_epoch), "step": torch.tensor(trainer.global_step)}
-        return {**trainer.callback_metrics, **counters}
+        """What was logged, and the counters, unless they were logged under the same names."""
+        metrics = dict(trainer.callback_metrics)
+        for name, counter in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
+            metrics[name] = metrics[name].int() if name in metrics else torch.tensor(counter)
+        return metrics
 
     def format_checkpoint_name(
         self, metrics: Mapping[str, Any], filename: str | None = None, ver: int | None = None, prefix: str | None = None
@@ -351,7 +362,7 @@ class ModelCheckpoint(BestModels):
         version = f"v{ver}" if ver is not None else None
         parts = [part for part in (prefix, FIELD.sub(field, pattern), version) if part is not None]
         name = f"{self.CHECKPOINT_JOIN_CHAR.join(parts)}{self.FILE_EXTENSION}"
-        return str(self.dirpath / name) if self.dirpath is not None else name
+        return str(self._folder / name) if self._folder is not None else name
 
     def _last_path(self, trainer: Trainer) -> str:
         return self._free_path(trainer, self.CHECKPOINT_NAME_LAST, self.last_model_path)
