@@ -10,7 +10,7 @@ import torch
 
 import leyden as L
 from engine import jobs
-from engine.programs import QUIET, SAVING, Regression, loader, same, weights
+from engine.programs import QUIET, SAVING, Regression, loader, same, wait_until, weights
 from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
 from leyden.checkpoint import store
@@ -165,6 +165,7 @@ def test_an_attempt_that_was_given_up_cannot_touch_its_successors_checkpoints(
     class OvertakenInEpoch(Regression):
         def on_train_epoch_start(self) -> None:
             if self.current_epoch == 1:
+                wait_until(lambda: bool(store.complete(tmp_path)), "the checkpoint of the first epoch is not there")
                 with monkeypatch.context() as other:
                     other.setenv("LEYDEN_RUN_ID", "uid-1")
                     fit(tmp_path, epochs=3)

@@ -8,12 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.programs import wait_until
 from leyden.checkpoint import store
 from leyden_contract import exit_codes
 
@@ -165,10 +164,3 @@ def test_a_sigterm_to_any_rank_ends_all_with_a_checkpoint(tmp_path: Path, rank: 
     assert not Path(f"/proc/{pids[1]}/cmdline").exists(), said
     stopped = re.search(r"stopped on request at step (\d+), checkpoint committed", said)
     assert stopped is not None and store.choose(tmp_path / "checkpoints", int(stopped[1])).stored is not None, said
-
-
-def wait_until(true: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)

@@ -37,6 +37,8 @@ def test_actions_are_counted_and_timed() -> None:
         "[LightningModule]Hooked.training_step": 4,
         "[LightningModule]Hooked.validation_step": 2,
         "[LightningModule]Hooked.on_train_epoch_start": 2,
+        "[LightningModule]Hooked.on_validation_model_eval": 2,
+        "[LightningModule]Hooked.on_validation_model_zero_grad": 2,
     }
     whole = sum(profiler.recorded_durations["run_training_epoch"])
     assert sum(profiler.recorded_durations["run_training_batch"]) < whole

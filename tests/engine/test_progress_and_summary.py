@@ -11,7 +11,7 @@ from torch import nn
 
 import leyden as L
 from engine.programs import QUIET, Regression, loader
-from leyden.callbacks import ProgressBar, RichModelSummary, RichProgressBar, TQDMProgressBar
+from leyden.callbacks import LineProgressBar, ProgressBar, RichModelSummary, RichProgressBar, TQDMProgressBar
 from leyden.callbacks.progress import RichProgressBarTheme
 from leyden.errors import MisconfigurationError
 from leyden.loggers import DummyLogger
@@ -60,7 +60,7 @@ def test_a_terminal_gets(
 def test_evaluations_are_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     on_a_terminal(monkeypatch)
 
-    class Named(ProgressBar):
+    class Named(LineProgressBar):
         @property
         def validation_description(self) -> str:
             return "checking"

@@ -63,8 +63,12 @@ def test_the_largest_that_fits(limit: int, halve: bool, found: int, tried: list[
         seen.append(size)
         return size <= limit
 
-    assert largest(fits, 2, 25, 512, halve) == found
+    assert largest(fits, lambda size: False, 2, 25, 512, halve) == found
     assert seen == tried
+
+
+def test_a_batch_of_all_samples_is_enough() -> None:
+    assert largest(lambda size: True, lambda size: size >= 20, 2, 25, 512, halve=False) == 32
 
 
 class Hungry(Regression):

@@ -10,7 +10,7 @@ import pytest
 
 import leyden as L
 from engine.programs import QUIET, Regression, loader
-from leyden.callbacks import EarlyStopping, ProgressBar
+from leyden.callbacks import EarlyStopping, LineProgressBar
 from leyden.errors import MisconfigurationError
 
 
@@ -91,7 +91,9 @@ class Shown(Regression):
 def test_progress_lines_away_from_a_terminal(
     capsys: pytest.CaptureFixture[str], refresh_seconds: float, batches: list[str]
 ) -> None:
-    trainer = L.Trainer(max_epochs=1, callbacks=ProgressBar(refresh_seconds), **{**QUIET, "enable_progress_bar": True})
+    trainer = L.Trainer(
+        max_epochs=1, callbacks=LineProgressBar(refresh_seconds), **{**QUIET, "enable_progress_bar": True}
+    )
     trainer.fit(Shown(), loader(12))
     lines = capsys.readouterr().out.splitlines()
     form = re.compile(r"epoch 1/1 batch (\S+) \d+\.\d it/s( \d+s left)? shown=0\.5")
@@ -104,7 +106,7 @@ def test_a_terminal_shows_one_line_that_is_rewritten(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    trainer = L.Trainer(max_epochs=1, callbacks=ProgressBar(1e-9), **{**QUIET, "enable_progress_bar": True})
+    trainer = L.Trainer(max_epochs=1, callbacks=LineProgressBar(1e-9), **{**QUIET, "enable_progress_bar": True})
     trainer.fit(Shown(), loader(12))
     output = capsys.readouterr().out
     assert output.count("\x1b[2K") == 4

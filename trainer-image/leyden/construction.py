@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, ModelCheckpoint, ModelSummary, ProgressBar
+from leyden.callbacks import (
+    Callback,
+    Checkpoint,
+    CheckpointDirectory,
+    LineProgressBar,
+    ModelCheckpoint,
+    ModelSummary,
+    ProgressBar,
+)
 from leyden.callbacks.timer import Timer
 from leyden.checkpoint.places import Place
 from leyden.errors import MisconfigurationError, bad_value
@@ -46,13 +55,12 @@ def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | N
 
 def _defaults(arguments: dict[str, Any], given: list[Callback]) -> list[Callback]:
     """What the arguments switch on and nobody gave."""
-    wanted: list[tuple[bool, type[Callback]]] = [
-        (arguments["enable_progress_bar"] is not False, ProgressBar),
-        (arguments["enable_model_summary"] is not False, ModelSummary),
-        (arguments["max_time"] is not None, Timer),
+    wanted: list[tuple[bool, type[Callback], Callable[[], Callback]]] = [
+        (arguments["enable_progress_bar"] is not False, ProgressBar, LineProgressBar),
+        (arguments["enable_model_summary"] is not False, ModelSummary, ModelSummary),
+        (arguments["max_time"] is not None, Timer, lambda: _timer(arguments["max_time"])),
     ]
-    missing = [kind for is_wanted, kind in wanted if is_wanted and not any(isinstance(c, kind) for c in given)]
-    return [_timer(arguments["max_time"]) if kind is Timer else kind() for kind in missing]
+    return [make() for is_wanted, kind, make in wanted if is_wanted and not any(isinstance(c, kind) for c in given)]
 
 
 def is_timed(arguments: dict[str, Any]) -> bool:

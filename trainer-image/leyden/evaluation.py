@@ -253,10 +253,7 @@ def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every submodule has the mode it had."""
     modes = {part: part.training for part in module.modules()}
     to_eval, to_train = f"on_{stage.name}_model_eval", f"on_{stage.name}_model_train"
-    if overrides(module, to_eval):
-        getattr(trainer.hooks, to_eval)()
-    else:
-        module.eval()
+    getattr(trainer.hooks, to_eval)()
     # Tensors made in inference mode could not be trained on later, and gathered parameters are kept.
     inference = trainer.settings.inference_mode and not trainer.fitting and not trainer.strategy.forward_is_collective
     without_gradients = torch.inference_mode if inference else torch.no_grad

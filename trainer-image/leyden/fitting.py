@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
 
-def fit(trainer: Trainer, train_loaders: Any, val_loaders: Any, path: Place | None) -> None:
+def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
     """Train the trainer's module; everything is connected and set up."""
     hooks = trainer.hooks
     trainer.open_rank_directory()
     checkpoint = _resume_from(trainer, path)
     if checkpoint is not None:
         capture.restore_model(trainer, checkpoint)
-    trainer.train_loader = trainer.loader_of(train_loaders, "train")
     if trainer.train_loader is None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
     validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))

@@ -124,15 +124,12 @@ class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHook
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor | Mapping[str, Any] | None:
         """``(batch, batch_idx)`` -> the loss, a dict with ``loss``, or ``None`` to skip the batch."""
-        raise NotImplementedError
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """``(batch, batch_idx[, dataloader_idx])``; the value goes to ``on_validation_batch_end``."""
-        raise NotImplementedError
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """``(batch, batch_idx[, dataloader_idx])``; the value goes to ``on_test_batch_end``."""
-        raise NotImplementedError
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         """``(batch, batch_idx[, dataloader_idx])`` -> the prediction. Default: ``self(batch)``."""
@@ -148,7 +145,6 @@ class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHook
     def configure_optimizers(self) -> Any:
         """One optimizer, several, ``([optimizers], [schedulers])``, a dict with ``optimizer`` and ``lr_scheduler``,
         a list of such dicts, or ``None``."""
-        raise NotImplementedError
 
     # Optimization, in the order of a step.
 

@@ -44,7 +44,7 @@ def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedule
     """Call ``configure_optimizers`` and understand every shape of answer."""
     answer = module.configure_optimizers()
     optimizers, schedulers, monitor = _unpack(answer)
-    configs = [_scheduler_config(entry, monitor) for entry in schedulers]
+    configs = [_scheduler_config(entry, monitor, module.automatic_optimization) for entry in schedulers]
     for optimizer in optimizers:
         if not isinstance(optimizer, Optimizer):
             raise bad_value("configure_optimizers() optimizer", optimizer, "a torch.optim.Optimizer")
@@ -107,7 +107,7 @@ def _known(entry: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: entry[key] for key in keys if key in entry}
 
 
-def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
+def _scheduler_config(entry: Any, monitor: str | None, automatic: bool) -> LRSchedulerConfig:
     if isinstance(entry, Mapping):
         if "scheduler" not in entry:
             raise bad_value("lr_scheduler keys", sorted(entry), f"any of {', '.join(SCHEDULER_KEYS)}, the first always")
@@ -120,7 +120,7 @@ def _scheduler_config(entry: Any, monitor: str | None) -> LRSchedulerConfig:
         raise one_of("lr_scheduler interval", config.interval, INTERVALS)
     config.frequency = at_least("lr_scheduler frequency", config.frequency, 1)
     config.reduce_on_plateau = config.reduce_on_plateau or isinstance(config.scheduler, ReduceLROnPlateau)
-    if config.reduce_on_plateau and not config.monitor:
+    if automatic and config.reduce_on_plateau and not config.monitor:
         raise MisconfigurationError(
             "configure_optimizers() returned a ReduceLROnPlateau without a metric: add "
             "'monitor': '<name of a logged metric>' beside 'lr_scheduler'"

@@ -11,6 +11,9 @@ from torch import distributed as dist
 
 R = TypeVar("R")
 
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Where launchers say the rank of a process; before a process group exists, one node's is good enough."""
+
 
 class RankZeroOnly:
     """The decorator :data:`rank_zero_only`, which knows the rank too, as programs ask it: ``rank_zero_only.rank``."""
@@ -25,7 +28,7 @@ class RankZeroOnly:
             return self._told
         if dist.is_available() and dist.is_initialized():
             return dist.get_rank()
-        return int(os.environ.get("RANK", "0"))
+        return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
     @rank.setter
     def rank(self, rank: int) -> None:

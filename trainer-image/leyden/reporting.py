@@ -32,8 +32,10 @@ class Reporting(TrainerState):
 
     @property
     def log_dir(self) -> str | None:
-        """The first logger's directory."""
-        return self.loggers[0].log_dir if self.loggers else self.default_root_dir
+        """The first logger's directory; where it has none for the run, the one that it writes below."""
+        if not self.loggers:
+            return self.default_root_dir
+        return self.loggers[0].log_dir or self.loggers[0].save_dir
 
     @property
     def logs_are_due(self) -> bool:
@@ -103,8 +105,13 @@ class Reporting(TrainerState):
         self.log_everywhere(values, step)
 
     def log_everywhere(self, values: dict[str, float], step: int) -> None:
-        """Give values to all loggers as they are. Rank 0 only."""
-        tell(self.loggers, lambda logger: logger.log_metrics(values, step))
+        """Give values to all loggers as they are, and have them written. Rank 0 only."""
+
+        def log(logger: Logger) -> None:
+            logger.log_metrics(metrics=values, step=step)
+            logger.save()
+
+        tell(self.loggers, log)
 
 
 def begin_logging(trainer: Trainer) -> None:

@@ -91,7 +91,7 @@ class Settings:
         every = values["check_val_every_n_epoch"]
         if every is not None:
             values["check_val_every_n_epoch"] = at_least("check_val_every_n_epoch", every, 1)
-        elif isinstance(values["val_check_interval"], float):
+        elif isinstance(interval, float):
             raise bad_value("val_check_interval", interval, "a number of batches where check_val_every_n_epoch=None")
         for name, default, least in (
             ("reload_dataloaders_every_n_epochs", 0, 0),

@@ -144,8 +144,13 @@ class Trainer(Reporting):
         )
         path = running.fit_path(self, ckpt_path)
         self.reset_run()
-        with running.running(self, model, datamodule, "fit", fitting.check_steps):
-            fitting.fit(self, train_dataloaders, val_dataloaders, path)
+
+        def check(trainer: Trainer) -> None:
+            fitting.check_steps(trainer)
+            trainer.train_loader = trainer.loader_of(train_dataloaders, "train")  # which setup() may want to know
+
+        with running.running(self, model, datamodule, "fit", check):
+            fitting.fit(self, val_dataloaders, path)
 
     def validate(
         self,

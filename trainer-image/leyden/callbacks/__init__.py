@@ -8,7 +8,8 @@ from leyden.callbacks.checkpoint_directory import CheckpointDirectory
 from leyden.callbacks.early_stopping import EarlyStopping
 from leyden.callbacks.model_checkpoint import ModelCheckpoint
 from leyden.callbacks.model_summary import ModelSummary, RichModelSummary
-from leyden.callbacks.progress import ProgressBar, RichProgressBar, TQDMProgressBar
+from leyden.callbacks.progress import LineProgressBar, RichProgressBar, TQDMProgressBar
+from leyden.callbacks.progress_base import ProgressBar
 
 if TYPE_CHECKING:
     from leyden.callbacks.accumulation import GradientAccumulationScheduler
@@ -60,6 +61,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateFinder",
     "LearningRateMonitor",
+    "LineProgressBar",
     "ModelCheckpoint",
     "ModelSummary",
     "OnExceptionCheckpoint",

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, at_least
+from leyden.callbacks.progress_base import ProgressBar
+from leyden.errors import at_least
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -20,14 +20,8 @@ LINES_SECONDS = 5.0
 CLEAR = "\x1b[2K"
 
 
-class ProgressBar(Callback):
-    """Shows epoch, step, speed, remaining time, and what was logged with ``prog_bar=True``. Rank 0 only.
-
-    Override ``get_metrics`` to change what is shown beside them, and the ``*_description`` properties to name stages.
-    """
-
-    refresh_rate = 1
-    """Batches from one look at the clock to the next."""
+class LineProgressBar(ProgressBar):
+    """Shows epoch, step, speed, remaining time, and what was logged with ``prog_bar=True``."""
 
     leave = True
     """Whether the line of each epoch stays on a terminal."""
@@ -37,118 +31,16 @@ class ProgressBar(Callback):
     def __init__(self, refresh_seconds: float | None = None) -> None:
         self.terminal = sys.stdout.isatty()
         self.refresh_seconds = refresh_seconds or (TERMINAL_SECONDS if self.terminal else LINES_SECONDS)
-        self._enabled = True
         self._next = 0.0
         self._started = 0.0
         self._first_batch = 0
         self._evaluation_started = 0.0
-        self._current_eval_dataloader_idx: int | None = None
-
-    # What Lightning's has, for bars that build on it.
-
-    @property
-    def trainer(self) -> Trainer:
-        """The Trainer of the run."""
-        if self._trainer is None:
-            raise MisconfigurationError(f"{type(self).__qualname__} has no Trainer yet: no run has begun")
-        return self._trainer
-
-    @property
-    def is_enabled(self) -> bool:
-        return self._enabled and self.refresh_rate > 0
-
-    @property
-    def is_disabled(self) -> bool:
-        return not self.is_enabled
-
-    def disable(self) -> None:
-        """Show nothing until :meth:`enable`."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Undo :meth:`disable`."""
-        self._enabled = True
-
-    @property
-    def sanity_check_description(self) -> str:
-        return "sanity check"
-
-    @property
-    def train_description(self) -> str:
-        return ""
-
-    @property
-    def validation_description(self) -> str:
-        return "validation"
-
-    @property
-    def test_description(self) -> str:
-        return "test"
-
-    @property
-    def predict_description(self) -> str:
-        return "prediction"
-
-    @property
-    def total_train_batches(self) -> float:
-        """Batches of the epoch; infinite where unknown."""
-        trainer = self.trainer
-        if trainer.max_epochs == -1 and trainer.max_steps > 0:
-            return min(trainer.num_training_batches, trainer.max_steps - trainer.global_step)
-        return trainer.num_training_batches
-
-    @property
-    def total_val_batches(self) -> float:
-        """Batches of a validation over all loaders; 0 in an epoch without one."""
-        every = self.trainer.settings.check_val_every_n_epoch
-        if every is not None and (self.trainer.current_epoch + 1) % every:
-            return 0
-        return sum(self.trainer.num_val_batches)
-
-    @property
-    def total_val_batches_current_dataloader(self) -> float:
-        trainer = self.trainer
-        return self._of_loader(trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)
-
-    @property
-    def total_test_batches_current_dataloader(self) -> float:
-        return self._of_loader(self.trainer.num_test_batches)
-
-    @property
-    def total_predict_batches_current_dataloader(self) -> float:
-        return self._of_loader(self.trainer.num_predict_batches)
-
-    def _of_loader(self, batches: list[float]) -> float:
-        return batches[self._current_eval_dataloader_idx or 0]
-
-    def has_dataloader_changed(self, dataloader_idx: int) -> bool:
-        """Whether this is another loader than at the last call."""
-        before, self._current_eval_dataloader_idx = self._current_eval_dataloader_idx, dataloader_idx
-        return before != dataloader_idx
-
-    def reset_dataloader_idx_tracker(self) -> None:
-        """Forget the last loader."""
-        self._current_eval_dataloader_idx = None
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
         if self.terminal:
             print(CLEAR, end="\r")
         print(*args, **kwargs)
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What is shown behind speed and time: the logger's version as ``v_num``, and metrics for the bar."""
-        version = trainer.logger.version if trainer.logger is not None else None
-        shown: dict[str, Any] = {} if version in (None, "") else {"v_num": version}
-        if isinstance(version, str) and version:
-            shown["v_num"] = version[-4:]
-        return {**shown, **trainer.progress_bar_metrics}
-
-    # When something is shown.
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not trainer.is_global_zero:
-            self.disable()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
@@ -262,8 +154,8 @@ def _progress(what: str, done: int, total: float, counted: int, started: float) 
     return f"{what} batch {done}{f'/{int(total)}' if known else ''} {speed:.1f} it/s{left}"
 
 
-class TQDMProgressBar(ProgressBar):
-    """:class:`ProgressBar` by Lightning's name: looks at the clock every ``refresh_rate`` batches (0: shows nothing);
+class TQDMProgressBar(LineProgressBar):
+    """:class:`LineProgressBar` by Lightning's name: looks at the clock every ``refresh_rate`` batches (0: shows none);
     with ``leave`` the line of each epoch stays. ``process_position`` has no effect."""
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
@@ -289,8 +181,8 @@ class RichProgressBarTheme:
     metrics_format: str = ".3f"
 
 
-class RichProgressBar(ProgressBar):
-    """:class:`ProgressBar` by Lightning's name, shown up to ``refresh_rate`` times a second on a terminal (0: never).
+class RichProgressBar(LineProgressBar):
+    """:class:`LineProgressBar` by Lightning's name, up to ``refresh_rate`` times a second on terminals (0: never).
 
     Of ``theme`` the format of metrics counts; ``console_kwargs`` have no effect.
     """

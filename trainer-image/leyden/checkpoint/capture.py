@@ -116,7 +116,7 @@ def restore_company(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     module, data = trainer.lightning_module, trainer.datamodule
     if data is not None and type(data).__qualname__ in checkpoint:
         data.load_state_dict(checkpoint[type(data).__qualname__])
-    for callback in trainer.callbacks:
+    for callback in trainer.callbacks if "callbacks" in checkpoint else ():  # else there are weights alone
         callback.on_load_checkpoint(trainer, module, checkpoint)
     states = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:

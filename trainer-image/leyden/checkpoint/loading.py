@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from leyden.checkpoint import store
 from leyden.checkpoint.places import Place, Url, place
@@ -129,7 +130,8 @@ def load_module(
     module.configure_model()
     module.on_load_checkpoint(contents)
     load_weights(module, contents["state_dict"], strict=module.strict_loading if strict is None else strict)
-    return module
+    first = next((value for value in contents["state_dict"].values() if isinstance(value, Tensor)), None)
+    return module.to(first.device) if first is not None and map_location is not None else module
 
 
 def load_data(cls: type[D], checkpoint_path: PathLike | IO[bytes], map_location: Any, replaced: dict[str, Any]) -> D:

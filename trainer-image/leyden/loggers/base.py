@@ -113,7 +113,21 @@ class DummyExperiment:
 
 
 class DummyLogger(Logger):
-    """A logger that keeps nothing, for programs that call ``self.logger`` in a run without one."""
+    """A logger that takes everything and keeps nothing, for programs that call ``self.logger`` in a run without one."""
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.experiment, name)
+
+    def __getitem__(self, index: Any) -> DummyLogger:
+        return self
 
     @property
     def experiment(self) -> DummyExperiment:

@@ -14,7 +14,8 @@ from leyden.rank_zero import rank_zero_only
 
 
 class CSVLogger(DirectoryLogger):
-    """Writes ``<save_dir>/<name>/version_<n>/metrics.csv`` every ``flush_logs_every_n_steps`` rows."""
+    """Writes ``<save_dir>/<name>/version_<n>/metrics.csv``: in a run at each log, else every
+    ``flush_logs_every_n_steps`` rows."""
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class CSVLogger(DirectoryLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._rows.append({"step": len(self._rows) if step is None else step, **self._prefixed(metrics)})
+        values = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+        self._rows.append({"step": len(self._rows) if step is None else step, **self._prefixed(values)})
         if len(self._rows) >= self._every:
             self.save()
 

@@ -194,9 +194,11 @@ class WandbLogger(ArtifactLogger):
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has as it is, and the text of everything else."""
+    """What JSON has as it is, functions and classes by name, and the text of everything else."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    return getattr(value, "__name__", None) or str(value)  # a text with an address would differ by run

@@ -8,7 +8,6 @@ import pstats
 import re
 from pathlib import Path
 
-from leyden.errors import MisconfigurationError
 from leyden.profilers.base import Profiler
 
 NOT_IN_FILES = re.compile(r"[^\w.-]+")
@@ -18,7 +17,7 @@ NOT_IN_FILES = re.compile(r"[^\w.-]+")
 class AdvancedProfiler(Profiler):
     """Python's ``cProfile`` for each action; the summary has the ``line_count_restriction`` (a number of lines, or a
     share of them) most expensive functions. An action within another belongs to the outer one. ``dump_stats`` writes
-    what :mod:`pstats` reads to ``<dirpath>/<action>.prof``."""
+    what :mod:`pstats` reads to ``<dirpath>/<stage>-<action>.prof`` (default directory: the logger's)."""
 
     def __init__(
         self,
@@ -28,8 +27,6 @@ class AdvancedProfiler(Profiler):
         dump_stats: bool = False,
     ) -> None:
         super().__init__(dirpath, filename)
-        if dump_stats and dirpath is None:
-            raise MisconfigurationError("dump_stats=True needs a dirpath to write to")
         self.dump_stats = dump_stats
         self.line_count_restriction = line_count_restriction
         self.profiled_actions: dict[str, cProfile.Profile] = {}
@@ -50,9 +47,9 @@ class AdvancedProfiler(Profiler):
     def summary(self) -> str:
         texts = []
         for name, profile in self.profiled_actions.items():
-            if self.dump_stats and self.dirpath is not None:
-                self.dirpath.mkdir(parents=True, exist_ok=True)
-                profile.dump_stats(self.dirpath / f"{NOT_IN_FILES.sub('_', name)}.prof")
+            if self.dump_stats:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                profile.dump_stats(self.folder / f"{self._stage}-{NOT_IN_FILES.sub('_', name)}.prof")
             written = io.StringIO()
             stats = pstats.Stats(profile, stream=written).strip_dirs().sort_stats("cumulative")
             stats.print_stats(self.line_count_restriction)

@@ -75,6 +75,11 @@ class Profiler:
         while (item := fetch()) is not _END:
             yield item
 
+    @property
+    def folder(self) -> Path:
+        """Where files go."""
+        return self.dirpath if self.dirpath is not None else self._log_dir
+
     def describe(self) -> None:
         """Print the summary or write it to its file. Rank 0 only."""
         text = self.summary()
@@ -83,9 +88,8 @@ class Profiler:
         if self.filename is None:
             print(text, flush=True)
             return
-        folder = self.dirpath if self.dirpath is not None else self._log_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self._stage}-{self.filename}.txt").write_text(text + "\n")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{self._stage}-{self.filename}.txt").write_text(text + "\n")
 
 
 _END = object()

@@ -16,8 +16,9 @@ class PyTorchProfiler(Profiler):
     """:class:`torch.profiler.profile` around each run, with the run's actions as ranges in it.
 
     Each training batch is one of its steps, so a ``schedule`` counts batches. The summary is its table of operators;
-    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json``. ``table_kwargs`` go to that
-    table, and ``profiler_kwargs`` to torch; ``record_module_names`` has no effect.
+    ``export_to_chrome`` also writes ``<dirpath>/<stage>-<filename or 'trace'>.json`` (default directory: the logger's),
+    unless an ``on_trace_ready`` of ``profiler_kwargs`` takes the trace. ``table_kwargs`` go to that table, and
+    ``profiler_kwargs`` to torch; ``record_module_names`` has no effect.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class PyTorchProfiler(Profiler):
         if self.profiler is None:
             return ""
         self.profiler.stop()
-        if self._export:
-            folder = self.dirpath if self.dirpath is not None else Path.cwd()
-            folder.mkdir(parents=True, exist_ok=True)
-            self.profiler.export_chrome_trace(str(folder / f"{self._stage}-{self.filename or 'trace'}.json"))
+        if self._export and "on_trace_ready" not in self._options:  # which takes the trace, and there is one alone
+            path = self.folder / f"{self._stage}-{self.filename or 'trace'}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.profiler.export_chrome_trace(str(path))
         averages = self.profiler.key_averages(group_by_input_shape=self._by_shape)
         return str(averages.table(**self._table))
 

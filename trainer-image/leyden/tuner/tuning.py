@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,12 +14,13 @@ import torch
 
 from leyden import rng
 from leyden.callbacks.base import Callback
+from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value, one_of
+from leyden.loggers import DummyLogger
 from leyden.profilers.base import PassThroughProfiler
 from leyden.tuner.lr_finder import LRFinder, RateSweep
 
 if TYPE_CHECKING:
-    from leyden.data import LightningDataModule
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
@@ -59,6 +61,7 @@ class Tuner:
             raise bad_value("method", method, "'fit', with train_dataloaders: only training has a learning rate")
 
         def run(probe: Trainer) -> None:
+            probe.settings = replace(probe.settings, max_epochs=self._trainer.max_epochs)
             probe.fit(model, train_dataloaders, datamodule=datamodule)
 
         name = rate_name(model, attr_name) if update_attr else ""
@@ -81,7 +84,8 @@ class Tuner:
         margin: float = 0.05,
         max_val: int = 8192,
     ) -> int | None:
-        """The largest batch size that fits into memory, by doubling from ``init_val``; with ``mode="binsearch"`` then
+        """The largest batch size that fits into memory, by doubling from ``init_val`` up to the first that no epoch has
+        more samples than; with ``mode="binsearch"`` then
         by halving the interval, less ``margin``. It is set as ``batch_arg_name`` of the module, its hyperparameters or
         the data module, whose loaders must use it. ``method``: which of the Trainer's methods has to fit. ``None``
         under ``fast_dev_run``.
@@ -89,6 +93,8 @@ class Tuner:
         if method not in METHODS:
             raise one_of("method", method, METHODS)
         given = train_dataloaders if train_dataloaders is not None else dataloaders
+        if datamodule is None and isinstance(given, LightningDataModule):
+            given, datamodule = None, given
         if given is not None:
             raise bad_value("train_dataloaders", type(given).__qualname__, "left out: loaders are made anew")
 
@@ -146,15 +152,21 @@ def find_size(
         return None
     name = search.batch_arg_name
     before = _get(model, data, name)
+    samples = math.inf
 
     def fits(size: int) -> bool:
+        nonlocal samples
         _set(model, data, name, size)
-        return _fits(lambda: run(_probe(trainer, search.steps_per_trial)))
+        probe = _probe(trainer, search.steps_per_trial)
+        fitted = _fits(lambda: run(probe))
+        samples = _samples(probe)
+        return fitted
 
     halve = search.mode == "binsearch"
     try:
         with _unchanged(trainer, model):
-            found = largest(fits, search.init_val, search.max_trials, search.max_val, halve)
+            limits = (search.max_trials, search.max_val)
+            found = largest(fits, lambda size: size >= samples, search.init_val, *limits, halve)
     except BaseException:
         _set(model, data, name, before)
         raise
@@ -178,13 +190,22 @@ def _fits(run: Callable[[], None]) -> bool:
     return True
 
 
+def _samples(probe: Trainer) -> float:
+    """Samples in an epoch of what a Trainer has run on; infinite where that is not known."""
+    sources = [source for loop in probe.evaluation_loops.values() for source in loop.load()]
+    sources += [probe.training_source] if probe.training_source is not None else []
+    known = [source.batches.samples for source in sources if source.batches is not None]
+    return max(known, default=math.inf)
+
+
 def _probe(trainer: Trainer, steps: int, *callbacks: Callback) -> Trainer:
     """A Trainer like ours that runs a few steps and nothing else."""
     probe = copy.copy(trainer)
     only = {"max_steps": steps, "max_epochs": -1, "min_epochs": 0, "min_steps": 0, "limit_val_batches": 0}
     limits = {"limit_test_batches": steps, "limit_predict_batches": steps}
     probe.settings = replace(trainer.settings, **only, **limits)  # type: ignore[arg-type]  # all of them are integers
-    probe.callbacks, probe.loggers, probe.profiler = list(callbacks), [], PassThroughProfiler()
+    probe.callbacks, probe.profiler = list(callbacks), PassThroughProfiler()
+    probe.loggers = [DummyLogger()] if trainer.loggers else []
     probe.reset()
     return probe
 
@@ -201,15 +222,20 @@ def _unchanged(trainer: Trainer, model: LightningModule) -> Iterator[None]:
         model.trainer = attached
 
 
-def largest(fits: Callable[[int], bool], first: int, trials: int, limit: int, halve: bool) -> int:
-    """The largest size found for which ``fits(size)`` holds. Raises ``MisconfigurationError`` where not even 1 does."""
+def largest(
+    fits: Callable[[int], bool], enough: Callable[[int], bool], first: int, trials: int, limit: int, halve: bool
+) -> int:
+    """The largest size found for which ``fits(size)`` holds, as far as it is not ``enough(size)`` before.
+
+    Raises ``MisconfigurationError`` where not even 1 does.
+    """
     good, bad, size = 0, limit + 1, min(first, limit)
     for _ in range(trials):
         if fits(size):
             good = size
         else:
             bad = size
-        if bad - good <= 1 or (good and bad <= limit and not halve):
+        if bad - good <= 1 or (good and bad <= limit and not halve) or (good and enough(good)):
             break
         size = min(good * 2, limit) if good and bad > limit else (good + bad) // 2
     if not good:
