@@ -270,7 +270,7 @@ def test_wrong_arguments_are_named(make: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     "callback",
-    [LearningRateMonitor(), ThroughputMonitor(len), DeviceStatsMonitor()],
+    [LearningRateMonitor(), DeviceStatsMonitor()],
     ids=lambda callback: type(callback).__name__,
 )
 def test_what_only_logs_needs_a_logger(callback: L.Callback) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,7 +96,7 @@ def choose_loggers(given: Any, root: Place, in_job: bool, fast: bool) -> list[Lo
 
 def _listed(field: str, given: Any, kind: type[K], allowed: str) -> list[K]:
     """One object or several, as a list."""
-    entries = list(given) if isinstance(given, (list, tuple, set)) else [given]
+    entries = list(given) if isinstance(given, Iterable) else [given]
     for entry in entries:
         if not isinstance(entry, kind):
             raise bad_value(field, entry, allowed)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import FrameType
+from dataclasses import is_dataclass
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -27,13 +29,34 @@ class AttributeDict(dict[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+
+class ConstructorCall:
+    """What a constructor was called with. Copies of its object share it; a pickled one goes without what cannot be."""
+
+    def __init__(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.args = args
+        self.kwargs = dict(kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ConstructorCall:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickle.dumps((self.args, self.kwargs))
+        except (pickle.PicklingError, AttributeError, TypeError):  # a function within another, a lock
+            return ConstructorCall, ()
+        return ConstructorCall, (self.args, self.kwargs)
+
 
 def remember_arguments(owner: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Keep what a constructor was called with, before ``__init__`` runs.
 
     That is how ``load_from_checkpoint`` can rebuild a module that never called ``save_hyperparameters``.
     """
-    vars(owner)["_constructor_call"] = (tuple(args), dict(kwargs))
+    vars(owner)["_constructor_call"] = ConstructorCall(tuple(args), kwargs)
 
 
 @functools.cache
@@ -44,12 +67,12 @@ def constructor_signature(owner: type) -> inspect.Signature:
 
 def constructor_arguments(owner: Any) -> dict[str, Any]:
     """The arguments of ``owner``'s constructor by name, defaults included; ``**kwargs`` are merged in."""
-    args, kwargs = vars(owner).get("_constructor_call", ((), {}))
+    call = vars(owner).get("_constructor_call") or ConstructorCall()
     signature = constructor_signature(type(owner))  # type: ignore[arg-type]  # classes are hashable
     try:
-        bound = signature.bind(owner, *args, **kwargs)
+        bound = signature.bind(owner, *call.args, **call.kwargs)
     except TypeError:  # a subclass's __new__ took other arguments than __init__; only what has a name is known then
-        return dict(kwargs)
+        return dict(call.kwargs)
     bound.apply_defaults()
     named: dict[str, Any] = {}
     for name, parameter in list(signature.parameters.items())[1:]:
@@ -57,6 +80,8 @@ def constructor_arguments(owner: Any) -> dict[str, Any]:
             named.update(bound.arguments.get(name, {}))
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             named[name] = bound.arguments[name]
+    if is_dataclass(owner):  # whose defaults may be made anew for each
+        named = {name: getattr(owner, name, value) for name, value in named.items()}
     return named
 
 

@@ -30,18 +30,27 @@ __all__ = [
 
 
 class MixedPrecision(Precision):
-    """``16-mixed`` or ``bf16-mixed``, as Lightning's users give it."""
+    """``16-mixed`` or ``bf16-mixed``, as Lightning's users give it; the first may have a ``scaler`` of one's own."""
+
+    def __init__(self, precision: object, device: torch.device | str = CPU, scaler: Any = None):
+        super().__init__(precision, device)
+        if scaler is not None and self.scaler is None:
+            raise bad_value("scaler", type(scaler).__qualname__, f"left out with precision={precision!r}")
+        self.scaler = scaler if scaler is not None else self.scaler
 
 
 class HalfPrecision(Precision):
     """``16-true`` or ``bf16-true``."""
 
+    def __init__(self, precision: object = "16-true", device: torch.device | str = CPU):
+        super().__init__(precision, device)
+
 
 class DoublePrecision(Precision):
     """``64-true``."""
 
-    def __init__(self, given: object = "64-true", device: torch.device | str = CPU):
-        super().__init__(given, device)
+    def __init__(self, precision: object = "64-true", device: torch.device | str = CPU):
+        super().__init__(precision, device)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -37,19 +38,24 @@ class Precision:
     """How the steps compute. ``-true`` is the type of everything; with ``-mixed`` parameters, gradients and optimizer
     states stay in float32 while the steps run under autocast, in float16 with a gradient scaler."""
 
-    def __init__(self, given: object, device: torch.device | str = CPU):
-        name = ALIASES.get(given, given) if isinstance(given, (str, int, type(None))) else given
+    def __init__(self, precision: object = None, device: torch.device | str = CPU):
+        name = ALIASES.get(precision, precision) if isinstance(precision, (str, int, type(None))) else precision
         if name not in TYPES:
-            raise one_of("precision", given, TYPES)
-        self.name = str(name)
+            raise one_of("precision", precision, TYPES)
+        self.name = self.precision = str(name)
         self.device = torch.device(device)
         self.dtype = TYPES[self.name]
         self.mixed = self.name.endswith("-mixed")
-        self.scaler = torch.amp.GradScaler(self.device.type) if self.name == "16-mixed" else None
+        self._own_scaler = torch.amp.GradScaler(self.device.type) if self.name == "16-mixed" else None
+        self.scaler = self._own_scaler
 
     def on(self, device: torch.device) -> Precision:
         """The same for another device."""
-        return type(self)(self.name, device)
+        twin = copy.copy(self)
+        twin.device = device
+        if self.scaler is not None and self.scaler is self._own_scaler:
+            twin.scaler = twin._own_scaler = torch.amp.GradScaler(device.type)
+        return twin
 
     @property
     def converts(self) -> bool:

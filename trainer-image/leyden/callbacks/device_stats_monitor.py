@@ -25,7 +25,7 @@ class DeviceStatsMonitor(Callback):
         self.cpu_stats = cpu_stats
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not trainer.loggers:
+        if stage == "fit" and not trainer.loggers:
             raise MisconfigurationError("DeviceStatsMonitor needs a logger: the Trainer has logger=False")
         on_cpu = trainer.strategy.device.type == "cpu"
         self.cpu_stats = on_cpu if self.cpu_stats is None else self.cpu_stats
@@ -34,13 +34,13 @@ class DeviceStatsMonitor(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.logs_are_due:
-            self._log(trainer)
+            self._log(trainer, trainer.run_state.batches_stepped)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.logs_were_due:
-            self._log(trainer)
+            self._log(trainer, trainer.run_state.batches_stepped - 1)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -63,10 +63,10 @@ class DeviceStatsMonitor(Callback):
 
     def _log_evaluation(self, trainer: Trainer, batch_idx: int) -> None:
         every = trainer.settings.log_every_n_steps
-        if every and batch_idx % every == 0 and not trainer.sanity_checking:
-            self._log(trainer)
+        if every and (batch_idx + 1) % every == 0 and not trainer.sanity_checking:
+            self._log(trainer, trainer.run_state.batches_stepped)
 
-    def _log(self, trainer: Trainer) -> None:
+    def _log(self, trainer: Trainer, step: int) -> None:
         """Under the name of the hook that is running."""
         device = trainer.strategy.device
         values: dict[str, float] = {}
@@ -75,7 +75,6 @@ class DeviceStatsMonitor(Callback):
         if self.cpu_stats:
             values.update(_cpu_stats())
         prefix = f"{type(self).__qualname__}.{trainer.scope.hook}"
-        step = trainer.run_state.batches_stepped
         trainer.log_everywhere({f"{prefix}/{name}": value for name, value in values.items()}, step)
 
 

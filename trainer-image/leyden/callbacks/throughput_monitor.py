@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
-from leyden.errors import MisconfigurationError, at_least
+from leyden.errors import at_least
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -39,10 +39,6 @@ class ThroughputMonitor(Callback):
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=window_size)
         self._training = self._window
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not trainer.loggers:
-            raise MisconfigurationError("ThroughputMonitor needs a logger: the Trainer has logger=False")
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._window.clear()
 
@@ -51,7 +47,7 @@ class ThroughputMonitor(Callback):
     ) -> None:
         self._note(pl_module, batch)
         if trainer.logs_were_due:
-            self._log(trainer, trainer.run_state.batches_stepped)
+            self._log(trainer, trainer.run_state.batches_stepped - 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._training, self._window = self._window, deque(maxlen=self._size)
@@ -79,7 +75,7 @@ class ThroughputMonitor(Callback):
         every = trainer.settings.log_every_n_steps
         self._note(pl_module, batch)
         if every and (batch_idx + 1) % every == 0 and not trainer.sanity_checking:
-            self._log(trainer, batch_idx)
+            self._log(trainer, batch_idx + 1)
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
