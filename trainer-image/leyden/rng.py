@@ -54,16 +54,22 @@ def seeds_workers() -> bool:
 def seed_worker(worker: int, rank: int) -> None:
     """A ``worker_init_fn``: seeds from those of the run, the worker and the rank, the same that Lightning takes.
 
-    They are numbers of Knuth's linear congruential generator (MMIX), which starts from all three.
+    They are numbers of Knuth's linear congruential generator (MMIX), which starts from all three, mixed by the last
+    steps of MurmurHash3; for NumPy its own ``SeedSequence`` of them.
     """
-    state = ((torch.initial_seed() - worker) << 32) | (worker << 16) | rank
+    run = torch.initial_seed() - worker
+    state = (run << 32) | (worker << 16) | rank
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        state = ((state ^ (state >> 33)) * factor) & (2**64 - 1)
+    state ^= state >> 33
     seeds = []
-    for _ in range(4):
+    for _ in range(3):
         state = (state * 6364136223846793005 + 1) & (2**64 - 1)
         seeds.append(state)
     torch.manual_seed(seeds[0])
     random.seed((seeds[1] << 32) | seeds[2])
-    _numpy().random.seed(seeds[3] & MAX_SEED)
+    numpy = _numpy()
+    numpy.random.seed(numpy.random.SeedSequence([run, worker, rank]).generate_state(4))
 
 
 def global_seed() -> int:

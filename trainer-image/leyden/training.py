@@ -233,7 +233,7 @@ class TrainingLoop:
         trainer.close_batches()
         self.hooks.on_train_epoch_end()
         trainer.take_epoch_metrics(self.logs, step=state.batches_stepped - 1)
-        if self.exhausted:
+        if self.exhausted and self.automatic:
             optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=True)
         # An epoch cut short by max_steps or a callback goes on where it is, should a longer run resume it.
         state.epoch_done = self.exhausted

@@ -278,3 +278,39 @@ def a_batch_size_is_found_first(seen: Seen) -> None:
     trainer.fit(module)
     seen.values["size"] = (finder.optimal_batch_size, module.batch_size)
     seen.modules.append(module)
+
+
+@program
+def stopping_is_of_training_alone(seen: Seen) -> None:
+    callback = EarlyStopping("scripted", check_on_train_epoch_end=False, patience=1)
+    trainer = seen.trainer(max_epochs=2, callbacks=[callback])
+    model = seen.watched(Scripted([3.0, 2.0, 1.0, 4.0, 5.0]))
+    trainer.fit(model, loader(4), loader(4))
+    trainer.validate(model, loader(4), verbose=False)
+    seen.values["after"] = (callback.wait_count, callback.stopped_epoch, trainer.should_stop)
+    seen.values["state"] = sorted(callback.state_dict())
+    seen.trainer(fast_dev_run=True, callbacks=[EarlyStopping("nothing")]).fit(model, loader(4), loader(4))
+
+
+@program
+def thresholds_in_the_metrics_own_precision(seen: Seen) -> None:
+    stopping(seen, [0.5, 0.6, 0.7], stopping_threshold=0.6, mode="max")
+    stopping(seen, [1.0, 0.9, 0.8, 0.7, 0.6], min_delta=0.1, patience=2)
+    stopping(seen, [1.0, 1.05, 1.1, 1.2], min_delta=-0.2, patience=2)
+
+
+@program
+def callbacks_in_the_place_of_their_bases(seen: Seen) -> None:
+    class Own(EarlyStopping):
+        pass
+
+    class Model(Scripted):
+        def configure_callbacks(self) -> Any:
+            return Own("scripted", patience=1)
+
+    given = [EarlyStopping("scripted", patience=5), pl.Callback()]
+    trainer = seen.trainer(max_epochs=4, callbacks=given)
+    trainer.fit(seen.watched(Model([1.0, 2.0, 3.0, 4.0, 5.0])), loader(4), loader(4))
+    kinds = [type(callback).__name__ for callback in trainer.callbacks]
+    seen.values["kinds"] = [kind for kind in kinds if "Stopping" in kind or kind == "Own"]
+    seen.values["key"] = Own("scripted").state_key

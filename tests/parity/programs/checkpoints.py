@@ -319,3 +319,71 @@ def layers_made_in_configure_model(seen: Seen) -> None:
     trainer.fit(Late(), loader(4))
     trainer.save_checkpoint(seen.folder / "late.ckpt")
     seen.values["loaded"] = sorted(Late.load_from_checkpoint(seen.folder / "late.ckpt").state_dict())
+
+
+@program
+def files_in_folders_of_a_metrics_name(seen: Seen) -> None:
+    class Model(Scripted):
+        def on_train_epoch_end(self) -> None:
+            self.log("val/score", 5.0 - self.current_epoch)
+
+    saver = pl.callbacks.ModelCheckpoint(str(seen.folder), "{epoch}-{val/score:.1f}", monitor="val/score")
+    seen.trainer(max_epochs=3, callbacks=[saver]).fit(seen.watched(Model([1.0] * 4)), loader(4), loader(4))
+    seen.values["files"] = sorted(str(path.relative_to(seen.folder)) for path in seen.folder.rglob("*.ckpt"))
+    seen.values["folder"] = type(saver.dirpath).__name__
+
+
+@program
+def files_of_steps_taken_by_hand(seen: Seen) -> None:
+    class Model(Trained):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
+
+    saver = pl.callbacks.ModelCheckpoint(seen.folder, save_top_k=-1, every_n_train_steps=4)
+    seen.trainer(callbacks=[saver]).fit(seen.watched(Model()), loader())
+    seen.values["files"] = sorted(path.name for path in seen.folder.glob("*.ckpt"))
+
+
+@program
+def a_monitor_that_no_validation_gives(seen: Seen) -> None:
+    saver = pl.callbacks.ModelCheckpoint(seen.folder, monitor="val_loss")
+    seen.trainer(callbacks=[saver]).fit(seen.watched(Trained()), loader())
+    seen.values["files"] = sorted(path.name for path in seen.folder.glob("*.ckpt"))
+
+
+@program
+def counters_logged_under_their_own_names(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_epoch_end(self) -> None:
+            self.log("step", 100.0 + self.current_epoch)
+
+    saver = pl.callbacks.ModelCheckpoint(seen.folder, save_top_k=-1)
+    seen.trainer(callbacks=[saver]).fit(seen.watched(Model()), loader(4))
+    seen.values["files"] = sorted(path.name for path in seen.folder.glob("*.ckpt"))
+
+
+@program
+def states_are_read_for_a_test_too(seen: Seen) -> None:
+    class Kept(pl.Callback):
+        def state_dict(self) -> Any:
+            return {"held": 1}
+
+        def load_state_dict(self, state_dict: Any) -> None:
+            seen.values.setdefault("read", []).append(state_dict)
+
+    trainer = seen.trainer(callbacks=[Kept()])
+    model = seen.watched(Whole())
+    trainer.fit(model, loader(4), loader(4))
+    for weights_only in (False, True):
+        trainer.save_checkpoint(seen.folder / "one.ckpt", weights_only)
+        trainer.test(model, loader(4), ckpt_path=seen.folder / "one.ckpt", verbose=False)

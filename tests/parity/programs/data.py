@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from collections import UserDict, defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from parity.models import Data, Stream, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, different, program
@@ -195,3 +207,94 @@ def a_data_module_beside_loaders(seen: Seen) -> None:
             pl.Trainer(accelerator="cpu", logger=False).fit(Whole(), **sources, datamodule=data)
         except MisconfigurationException:
             seen.values[f"refused {len(sources)}"] = True
+
+
+@program
+def plain_batch_samplers_of_the_users_own(seen: Seen) -> None:
+    for order in (RandomSampler(range(8)), [5, 3, 1], SubsetRandomSampler([0, 2, 4, 6, 7])):
+        for drop_last in (False, True):
+            given = DataLoader(samples(8), batch_sampler=BatchSampler(order, 2, drop_last))
+            seen.trainer(max_epochs=1).fit(seen.watched(Whole()), given, given)
+
+
+@program
+def batches_of_types_of_their_own(seen: Seen) -> None:
+    @dataclass
+    class Batch:
+        inputs: torch.Tensor
+
+    class Moved:
+        def __init__(self) -> None:
+            self.inputs, self.places = torch.ones(1, 4), []
+
+        def to(self, device: Any) -> None:
+            self.places.append(str(device))
+
+    given = [Batch(torch.ones(1, 4)), UserDict(x=torch.ones(1, 4)), defaultdict(list, x=torch.ones(1, 4)), Moved()]
+
+    class Model(Trained):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return batch
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            inputs = batch["x"] if hasattr(batch, "keys") else batch.inputs
+            seen.values.setdefault("seen", []).append((type(batch).__name__, inputs.dtype is torch.float64))
+            return self(inputs).sum()
+
+    for precision in ("32-true", "64-true"):
+        trainer = seen.trainer(max_epochs=1, precision=precision)
+        trainer.fit(seen.watched(Model()), DataLoader(given[: 4 if precision == "32-true" else 3], batch_size=None))
+
+
+@program
+def workers_with_seeds(seen: Seen) -> None:
+    class Drawn(Dataset[Any]):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Any:
+            return torch.tensor([random.random(), numpy.random.rand(), float(torch.rand(1))])
+
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.values.setdefault("drawn", []).append(batch)
+            return self(torch.ones(1, 4)).sum()
+
+    pl.seed_everything(5, workers=True)
+    seen.trainer().fit(seen.watched(Model()), DataLoader(Drawn(), 2, num_workers=1))
+    pl.seed_everything(5, workers=False)
+
+
+@program
+def predictions_of_all_samples(seen: Seen) -> None:
+    class Model(Trained):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return batch[0].sum()
+
+    class Own(BatchSampler):
+        pass
+
+    trainer = seen.trainer()
+    for given in (
+        DataLoader(samples(7), 2, drop_last=True),
+        DataLoader(samples(7), batch_sampler=Own(SequentialSampler(range(7)), 3, drop_last=True)),
+    ):
+        seen.values.setdefault("found", []).append(trainer.predict(seen.watched(Model()), given))
+
+
+@program
+def loaders_that_do_not_know_their_length(seen: Seen) -> None:
+    class Unknown:
+        def __init__(self, error: type[Exception]) -> None:
+            self.error, self.batches = error, batches(6)
+
+        def __iter__(self) -> Any:
+            return iter(self.batches)
+
+        def __len__(self) -> int:
+            raise self.error
+
+    for error in (TypeError, NotImplementedError):
+        trainer = seen.trainer(max_epochs=1)
+        trainer.fit(seen.watched(Whole()), Unknown(error), Unknown(error))
+        seen.values.setdefault("batches", []).append(trainer.num_training_batches)

@@ -193,3 +193,28 @@ def deterministic_is_switched_off_again(seen: Seen) -> None:
         seen.trainer(deterministic=given)
         asked = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
         seen.values.setdefault("asked", []).append([*asked, os.environ.get("CUBLAS_WORKSPACE_CONFIG")])
+
+
+@program
+def whole_numbers_written_as_floats(seen: Seen) -> None:
+    trainer = seen.trainer(max_steps=1e1, limit_val_batches=1.0, val_check_interval=2.0)
+    trainer.fit(seen.watched(Whole()), loader(), loader(4))
+    trainer = seen.trainer(limit_train_batches=3.0, gradient_clip_val=0.1, gradient_clip_algorithm="NORM")
+    trainer.fit(seen.watched(Whole()), loader(), loader(4))
+
+
+@program
+def one_batch_whatever_the_intervals_say(seen: Seen) -> None:
+    trainer = seen.trainer(fast_dev_run=True, val_check_interval=100, check_val_every_n_epoch=5)
+    trainer.fit(seen.watched(Whole()), loader(), loader(4))
+    seen.values["intervals"] = (trainer.val_check_interval, trainer.check_val_every_n_epoch)
+
+
+@program
+def limits_that_follow_from_others(seen: Seen) -> None:
+    class Stopping(Whole):
+        def on_train_start(self) -> None:
+            self.trainer.should_stop = True
+
+    for options in ({"min_steps": 3, "max_epochs": 4}, {"check_val_every_n_epoch": None, "max_epochs": 3}):
+        seen.trainer(**options).fit(seen.watched(Stopping()), loader(4), loader(4))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from dataclasses import dataclass
 from typing import Any
 
+import lightning.pytorch as pl
+import numpy
 import torch
+from torch.utils.data import DataLoader
 
 from parity.models import Trained, Whole, batches, loader
 from parity.recording import Seen, program
@@ -325,3 +330,141 @@ def bars_show_steps_and_epochs_by_their_names(seen: Seen) -> None:
     trainer.fit(seen.watched(Model()), loader(8))
     seen.values["bar"] = dict(trainer.progress_bar_metrics)
     seen.values["logged"] = sorted(trainer.logged_metrics)
+
+
+@program
+def metrics_in_hooks_of_an_epochs_end(seen: Seen) -> None:
+    def note(where: str, trainer: Any) -> None:
+        shown = (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics)
+        seen.values.setdefault("shown", []).append([where, *(dict(metrics) for metrics in shown)])
+
+    class Noting(pl.Callback):
+        def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+            note("sanity", trainer)
+
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            note("batch", trainer)
+
+        def on_validation_batch_end(self, trainer: Any, *args: Any) -> None:
+            note("validation batch", trainer)
+
+        def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            note("validation", trainer)
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            note("epoch", trainer)
+
+    class Model(Whole):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("both", loss, on_step=True, on_epoch=True, prog_bar=True)
+            self.log("same", float(batch_idx))
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("same", self.loss(batch), on_step=True, prog_bar=True)
+
+        def on_validation_epoch_end(self) -> None:
+            note("module", self.trainer)
+            self.log("late", 1.0)
+
+    seen.trainer(callbacks=[Noting()], log_every_n_steps=3).fit(seen.watched(Model()), loader(4), loader(4))
+
+
+@program
+def one_name_in_training_and_validation(seen: Seen) -> None:
+    class Model(Trained):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("loss", self.loss(batch))
+
+    saver = pl.callbacks.ModelCheckpoint(seen.folder, "{epoch}-{loss:.6f}", monitor="loss", save_top_k=-1)
+    seen.trainer(callbacks=[saver]).fit(seen.watched(Model()), loader(), loader(4))
+    seen.values["files"] = sorted(path.name for path in seen.folder.glob("*.ckpt"))
+
+
+@program
+def means_over_batches_of_many_kinds(seen: Seen) -> None:
+    @dataclass
+    class Batch:
+        inputs: torch.Tensor
+        name: str = "x"
+
+    rows = [torch.ones(size, 2) for size in (3, 1)]
+    kinds: dict[str, Any] = {
+        "texts": [{"text": ["hello"] * len(row), "x": row} for row in rows],
+        "dataclass": [Batch(row) for row in rows],
+        "user_dict": [UserDict(x=row) for row in rows],
+        "pairs": [("label", row) for row in rows],
+    }
+
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for name, value in (("float", float(batch_idx)), ("numpy", numpy.float32(batch_idx)), ("int", batch_idx)):
+                self.log(name, value, on_step=False, on_epoch=True)
+            return self(torch.ones(1, 4)).sum()
+
+    for name, given in kinds.items():
+        trainer = seen.trainer(max_epochs=1)
+        trainer.fit(seen.watched(Model()), DataLoader(given, batch_size=None))
+        seen.values[name] = dict(trainer.callback_metrics)
+
+
+@program
+def one_name_with_options_in_other_words(seen: Seen) -> None:
+    class Model(Trained):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("twice", 1.0)
+            self.log("twice", 2.0, on_step=True)
+            self.log("a/dataloader_idx_3", 2.0, add_dataloader_idx=False)
+            return self.loss(batch)
+
+        def on_train_epoch_end(self) -> None:
+            self.log("step", 7.0)
+            self.log("epoch", 3.0)
+
+    seen.trainer().fit(seen.watched(Model()), loader(4))
+
+
+@program
+def each_loaders_own_names(seen: Seen) -> None:
+    class Model(Trained):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            self.log(f"own_{dataloader_idx}", float(batch_idx), add_dataloader_idx=False)
+            self.log("shared", float(batch_idx))
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("late", 5.0)
+
+    trainer = seen.trainer()
+    seen.values["found"] = trainer.validate(seen.watched(Model()), [loader(4), loader(6)], verbose=False)
+
+
+@program
+def logs_of_the_step_that_stops(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = batch_idx == 2
+
+    seen.trainer(log_every_n_steps=50).fit(seen.watched(Model()), loader(12))
+
+
+@program
+def a_module_within_a_module_logs(seen: Seen) -> None:
+    class Inner(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.values.setdefault("inner", []).append((self.global_step, self.current_epoch, self.trainer.max_epochs))
+            return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+
+    class Outer(Trained):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.inner.training_step(batch, batch_idx)
+
+    seen.trainer().fit(seen.watched(Outer()), loader(4))

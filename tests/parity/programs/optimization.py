@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau, StepLR
@@ -311,3 +312,85 @@ def a_step_without_a_loss_has_no_outputs(seen: Seen) -> None:
             seen.values.setdefault("outputs", []).append(outputs)
 
     seen.trainer().fit(seen.watched(Model()), loader(8))
+
+
+@program
+def steps_of_a_frequency(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = {"scheduler": StepLR(optimizer, 1, 0.5), "interval": "step", "frequency": 2}
+            return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    for accumulated in (1, 2):
+        trainer = seen.trainer(max_epochs=3, accumulate_grad_batches=accumulated)
+        trainer.fit(seen.watched(Model(seen)), loader(10), loader(2))
+
+
+@program
+def a_plateau_in_an_epoch_cut_short(seen: Seen) -> None:
+    class Model(Rates):
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            scheduler = ReduceLROnPlateau(optimizer, patience=0)
+            return {"optimizer": optimizer, "lr_scheduler": scheduler, "monitor": "val_loss"}
+
+    for options in ({"max_epochs": -1, "max_steps": 6}, {"max_epochs": -1, "max_steps": 3, "num_sanity_val_steps": 0}):
+        seen.trainer(**options).fit(seen.watched(Model(seen)), loader(), loader(2))
+
+
+@program
+def an_epoch_that_a_hook_ends(seen: Seen) -> None:
+    class Model(Rates):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+            super().on_train_batch_start(batch, batch_idx)
+            return -1 if batch_idx == 2 else None
+
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            each = {"scheduler": StepLR(optimizer, 1, 0.5), "interval": "step"}
+            return [optimizer], [StepLR(optimizer, 1, 0.1), each]
+
+    seen.trainer(max_epochs=3).fit(seen.watched(Model(seen)), loader(), loader(2))
+
+
+@program
+def manual_steps_over_a_validation(seen: Seen) -> None:
+    class Model(Whole):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            optimizer = self.optimizers()
+            loss = self.loss(batch)
+            self.manual_backward(loss)
+            if batch_idx % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+            return {"loss": loss}
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            seen.values.setdefault("outputs", []).append((sorted(outputs), outputs["loss"].requires_grad))
+
+        def on_validation_start(self) -> None:
+            held = [parameter.grad is not None for parameter in self.parameters()]
+            seen.values.setdefault("gradients", []).append(held)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = sgd(self)
+            return [optimizer], [ReduceLROnPlateau(optimizer)]
+
+    seen.trainer(val_check_interval=1, gradient_clip_val=0.0).fit(seen.watched(Model()), loader(), loader(2))
+
+
+@program
+def changed_while_it_runs(seen: Seen) -> None:
+    class Changing(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            trainer.gradient_clip_val = 0.01
+            trainer.check_val_every_n_epoch = 2
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 2:
+                trainer.optimizers = [torch.optim.SGD(pl_module.parameters(), lr=0.5)]
+
+    seen.trainer(max_epochs=4, callbacks=[Changing()]).fit(seen.watched(Whole()), loader(), loader(2))

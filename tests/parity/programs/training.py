@@ -382,3 +382,41 @@ def hooks_and_loaders_draw_random_numbers(seen: Seen) -> None:
         setattr(Model, f"on_{name}", drawing(name))
     for checks in (0, 1):
         seen.trainer(num_sanity_val_steps=checks, max_epochs=3).fit(seen.watched(Model()))
+
+
+@program
+def hooks_and_callbacks_that_come_late(seen: Seen) -> None:
+    called = seen.values.setdefault("called", [])
+
+    class Late(pl.Callback):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            called.append(f"{self.name} train")
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            called.append(f"{self.name} epoch")
+
+    class Adding(pl.Callback):
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            trainer.callbacks.append(Late("fit"))
+            self.average = 1.0
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            step = pl_module.training_step
+            pl_module.training_step = lambda batch, batch_idx: called.append("wrapped") or step(batch, batch_idx)
+
+        def state_dict(self) -> Any:
+            return {"average": self.average}
+
+    class Model(Trained):
+        def setup(self, stage: Any) -> None:
+            called.append((stage.value, self.trainer.training, self.trainer.estimated_stepping_batches))
+            self.trainer.callbacks.append(Late("setup"))
+            self.on_train_epoch_end = lambda: called.append("instance")
+
+        def configure_callbacks(self) -> Any:
+            return None
+
+    seen.trainer(callbacks=[Adding()]).fit(seen.watched(Model()), loader(4))
