@@ -116,7 +116,7 @@ def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
         return None
     trainer.ckpt_path = str(path)
     checkpoint = io.read(trainer, path, map_location="cpu")
-    trainer.print(f"resuming from {path} at step {checkpoint['global_step']}", flush=True)
+    trainer.print(f"resuming from {path} at step {checkpoint.get('global_step', 0)}", flush=True)
     return checkpoint
 
 

@@ -146,8 +146,9 @@ class HyperparametersMixin:
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         caller = inspect.currentframe() if frame is None else None
-        # As they are now: a constructor may have put something in the place of a default.
-        given = {**constructor_arguments(self), **running_arguments(self, caller.f_back if caller else frame)}
+        # As they are now: a constructor may have put something in the place of a default. That of a dataclass does later.
+        running = {} if is_dataclass(self) else running_arguments(self, caller.f_back if caller else frame)
+        given = {**constructor_arguments(self), **running}
         if not args:
             chosen = given
         elif all(isinstance(arg, str) for arg in args):
@@ -158,7 +159,7 @@ class HyperparametersMixin:
         else:
             chosen = {}
             for arg in args:
-                chosen.update(_entries(arg))
+                chosen.update(_entries(arg) if not isinstance(arg, str) else {})
         kept = {name: value for name, value in {**self.hparams, **chosen}.items() if name not in ignored}
         vars(self)["_hparams"] = AttributeDict(kept)
         vars(self)["_hparams_initial"] = _copy(self.hparams)

@@ -62,6 +62,10 @@ class Precision:
         """Whether module and batches take another type than float32."""
         return not self.mixed and self.dtype is not torch.float32
 
+    def creating(self) -> AbstractContextManager[object]:
+        """Make modules inside it: their parameters have the run's type at once."""
+        return _default_type(self.dtype) if self.converts else nullcontext()
+
     def convert_module(self, module: nn.Module) -> None:
         """Give the parameters and buffers their type."""
         if self.converts:

@@ -90,7 +90,8 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
     for callback in trainer.callbacks:
         callback.setup(trainer, module, stage=stage)
     module.setup(stage=stage)
-    module.configure_model()
+    with trainer.precision_plugin.creating():
+        module.configure_model()
     trainer.precision_plugin.convert_module(module)
     trainer.strategy.place(module)
     trainer.transfer = _transfer(module, data, trainer.strategy.device, trainer.precision_plugin)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from leyden.errors import at_least
@@ -72,8 +73,12 @@ class ModelSummary:
         context = trainer.precision_plugin.context() if trainer is not None else nullcontext()
         example = on_its_device(model, model.example_input_array)
         kwargs = example if isinstance(example, Mapping) else {}
-        args = example if isinstance(example, tuple) else () if kwargs else (example,)
-        hooks = [part.register_forward_hook(self._note(name), with_kwargs=True) for name, part in self.named_modules]
+        args = example if isinstance(example, (tuple, list)) else () if kwargs else (example,)
+        hooks = [
+            part.register_forward_hook(self._note(name), with_kwargs=True)
+            for name, part in self.named_modules
+            if not isinstance(part, torch.jit.ScriptModule)  # which take none
+        ]
         try:
             with in_evaluation(model, model.device), context:
                 model(*args, **kwargs)

@@ -60,15 +60,17 @@ class WandbLogger(ArtifactLogger):
             "resume": "allow",
             **({"mode": "offline"} if offline else {}),
             **({"anonymous": "allow"} if anonymous else {}),
-            **kwargs,
         }
+        self._options.update(**kwargs)  # in this way jsonargparse finds that wandb.init() says which there are
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run."""
         if self._experiment is None:
-            wandb = library("wandb", "wandb")
+            library("wandb", "wandb")
+            import wandb
+
             if wandb.run is not None:
                 self._experiment = wandb.run
                 return self._experiment
