@@ -146,7 +146,7 @@ class HyperparametersMixin:
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         caller = inspect.currentframe() if frame is None else None
-        # As they are now: a constructor may have put something in the place of a default. That of a dataclass does later.
+        # As they are now: a constructor may have put something in the place of a default; a dataclass does so later.
         running = {} if is_dataclass(self) else running_arguments(self, caller.f_back if caller else frame)
         given = {**constructor_arguments(self), **running}
         if not args:
