@@ -120,15 +120,6 @@ def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
     return checkpoint
 
 
-def load_checkpoint(trainer: Trainer, path: Place) -> None:
-    """A checkpoint's weights into the trainer's module."""
-    module = trainer.lightning_module
-    checkpoint = io.read(trainer, path, map_location=trainer.strategy.device)
-    module.on_load_checkpoint(checkpoint)
-    trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
-    capture.restore_company(trainer, checkpoint)
-
-
 def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
     """A few validation batches, so that a mistake shows now and not after an epoch. Leaves no trace."""
     steps = trainer.settings.num_sanity_val_steps

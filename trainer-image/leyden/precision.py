@@ -86,9 +86,7 @@ class Precision:
 
     def context(self) -> AbstractContextManager[object]:
         """Run a step inside it."""
-        if self.mixed:
-            return torch.autocast(self.device.type, dtype=self.dtype)
-        return _default_type(self.dtype) if self.converts else nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype) if self.mixed else self.creating()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from leyden import fitting, requeue
 from leyden.callbacks import Callback, ModelCheckpoint
 from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
+from leyden.checkpoint import capture, io
 from leyden.checkpoint.places import Place, modified, place
 from leyden.compilation import unwrapped
 from leyden.construction import in_order
@@ -171,7 +172,7 @@ def evaluation(
     with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
         if path is not None:
             trainer.ckpt_path = str(path)
-            fitting.load_checkpoint(trainer, path)
+            capture.restore_model(trainer, io.read(trainer, path, map_location=trainer.strategy.device))
         begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         trainer.evaluation_loops[stage.short] = loop

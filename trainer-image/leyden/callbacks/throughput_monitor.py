@@ -36,7 +36,7 @@ class ThroughputMonitor(Callback):
         self._measures = {"samples": batch_size_fn, **({"items": length_fn} if length_fn is not None else {})}
         self._separator = separator
         self._size = at_least("window_size", window_size, 2)
-        self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=window_size)
+        self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=self._size)
         self._training = self._window
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -104,16 +104,11 @@ def _position(trainer: Trainer) -> dict[str, Any]:
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Hooks and weights, before optimizers exist."""
+    """Hooks, weights, and what the data module and the callbacks kept, before optimizers exist."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.load_model_state(module, checkpoint["state_dict"], module.strict_loading)
-    restore_company(trainer, checkpoint)
-
-
-def restore_company(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """What the data module and the callbacks kept."""
-    module, data = trainer.lightning_module, trainer.datamodule
+    data = trainer.datamodule
     if data is not None and type(data).__qualname__ in checkpoint:
         data.load_state_dict(checkpoint[type(data).__qualname__])
     for callback in trainer.callbacks if "callbacks" in checkpoint else ():  # else there are weights alone
@@ -122,7 +117,7 @@ def restore_company(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     for callback in trainer.callbacks:
         if callback.state_key in states:
             callback.load_state_dict(states.pop(callback.state_key))
-    if states:
+    if states and trainer.fitting:
         trainer.warn(f"the checkpoint holds states of callbacks that this Trainer has not: {', '.join(sorted(states))}")
 
 

@@ -21,6 +21,7 @@ from leyden.hparams import frame_arguments
 from leyden.module import LightningModule
 from leyden.nested import move
 from leyden.rng import isolated
+from leyden.tuner.tuning import out_of_memory
 
 __all__ = [
     "GradClipAlgorithmType",
@@ -69,10 +70,7 @@ def get_init_args(frame: FrameType) -> dict[str, Any]:
 
 def is_oom_error(exception: BaseException) -> bool:
     """Whether memory ran out, on a GPU or for torch on the CPU."""
-    text = str(exception)
-    if isinstance(exception, torch.OutOfMemoryError) or "can't allocate memory" in text:
-        return True
-    return ("CUDA" in text and "out of memory" in text) or "CUDNN_STATUS_NOT_SUPPORTED" in text
+    return out_of_memory(exception)
 
 
 def is_overridden(method_name: str, instance: object | None = None, parent: type | None = None) -> bool:

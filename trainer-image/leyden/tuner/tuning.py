@@ -176,11 +176,16 @@ def find_size(
     return found
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that a batch is too large."""
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)
+
+
 def _fits(run: Callable[[], None]) -> bool:
     try:
         run()
     except RuntimeError as error:
-        if not any(part in str(error) for part in OUT_OF_MEMORY):
+        if not out_of_memory(error):
             raise
         return False
     finally:
