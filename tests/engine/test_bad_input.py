@@ -196,7 +196,7 @@ CASES = {
         "loader's 2",
     ),
     "interval-of-a-stream": (
-        lambda: trainer(val_check_interval=0.5).fit(Regression(), Endless(), loader(8)),
+        lambda: L.Trainer(**QUIET, val_check_interval=0.5).fit(Regression(), Endless(), loader(8)),
         "val_check_interval=0.5 is not allowed: it must be 1.0 or a number of batches, for the training loader does "
         "not know how many it has",
     ),
