@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 import leyden as L
 from engine.programs import QUIET, Regression, loader, samples
+from leyden.callbacks import BasePredictionWriter
 from leyden.errors import MisconfigurationError
 from leyden.loaders import Place, prepare
 from leyden.loggers import CSVLogger, JSONLinesLogger
@@ -70,12 +71,32 @@ def test_another_metric_object_in_every_step_is_refused() -> None:
         L.Trainer(max_epochs=1, **QUIET).fit(Forgets(), loader())
 
 
-def test_predictions_come_in_order() -> None:
-    class Predicting(Regression):
-        def predict_step(self, batch: Any, batch_idx: int) -> Any:
-            return batch[2].tolist()
+class Predicting(Regression):
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return batch[2].tolist()
 
+
+def test_predictions_come_in_order() -> None:
     assert L.Trainer(**QUIET).predict(Predicting(), loader(6, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["dropping", "of-the-programs-own"])
+def test_predictions_are_of_all_samples(own: bool) -> None:
+    class Own(BatchSampler):
+        pass
+
+    class Noting(BasePredictionWriter):
+        indices: Any = None
+
+        def write_on_epoch_end(self, trainer: Any, pl_module: Any, predictions: Any, batch_indices: Any) -> None:
+            self.indices = batch_indices
+
+    dropping = (Own if own else BatchSampler)(SequentialSampler(range(7)), 2, drop_last=True)
+    writer = Noting("epoch")
+    trainer = L.Trainer(**QUIET, callbacks=[writer])
+    found = trainer.predict(Predicting(), DataLoader(samples(7), batch_sampler=dropping))
+    assert found == [[0, 1], [2, 3], [4, 5], [6]] and writer.indices == [found]
+    assert dropping.drop_last
 
 
 @settings(max_examples=60, deadline=None)

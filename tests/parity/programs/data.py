@@ -266,23 +266,6 @@ def workers_with_seeds(seen: Seen) -> None:
 
 
 @program
-def predictions_of_all_samples(seen: Seen) -> None:
-    class Model(Trained):
-        def predict_step(self, batch: Any, batch_idx: int) -> Any:
-            return batch[0].sum()
-
-    class Own(BatchSampler):
-        pass
-
-    trainer = seen.trainer()
-    for given in (
-        DataLoader(samples(7), 2, drop_last=True),
-        DataLoader(samples(7), batch_sampler=Own(SequentialSampler(range(7)), 3, drop_last=True)),
-    ):
-        seen.values.setdefault("found", []).append(trainer.predict(seen.watched(Model()), given))
-
-
-@program
 def loaders_that_do_not_know_their_length(seen: Seen) -> None:
     class Unknown:
         def __init__(self, error: type[Exception]) -> None:
