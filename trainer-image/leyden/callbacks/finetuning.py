@@ -84,28 +84,18 @@ class BaseFinetuning(Callback):
     def make_trainable(modules: Modules) -> None:
         """Let all parameters require gradients."""
         for part in BaseFinetuning.flatten_modules(modules):
-            if isinstance(part, _BatchNorm):
-                part.track_running_stats = True
-            for parameter in part.parameters(recurse=False):
-                parameter.requires_grad = True
+            _let_train(part, True)
 
     @staticmethod
     def freeze_module(module: nn.Module) -> None:
         """Freeze a single module's own parameters."""
-        if isinstance(module, _BatchNorm):
-            module.track_running_stats = False
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad = False
+        _let_train(module, False)
 
     @staticmethod
     def freeze(modules: Modules, train_bn: bool = True) -> None:
         """Let no parameter require gradients, but for batch norm's with ``train_bn``."""
         for part in BaseFinetuning.flatten_modules(modules):
-            trains = isinstance(part, _BatchNorm) and train_bn
-            if isinstance(part, _BatchNorm):
-                part.track_running_stats = trains
-            for parameter in part.parameters(recurse=False):
-                parameter.requires_grad = trains
+            _let_train(part, train_bn and isinstance(part, _BatchNorm))
 
     @staticmethod
     def filter_on_optimizer(optimizer: Optimizer, params: Iterable[Tensor]) -> list[Tensor]:
@@ -193,6 +183,14 @@ class BackboneFinetuning(BaseFinetuning):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.previous_backbone_lr = state_dict["previous_backbone_lr"]
+
+
+def _let_train(module: nn.Module, trains: bool) -> None:
+    """Whether a module's own parameters require gradients, and batch norm measures its inputs."""
+    if isinstance(module, _BatchNorm):
+        module.track_running_stats = trains
+    for parameter in module.parameters(recurse=False):
+        parameter.requires_grad = trains
 
 
 def _backbone(pl_module: LightningModule) -> nn.Module:
