@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import SWALR, AveragedModel
+from torch.optim.swa_utils import SWALR, AveragedModel, update_bn
 
 from leyden.callbacks.base import Callback
 from leyden.callbacks.weight_averaging import need_whole_weights
@@ -109,7 +108,7 @@ class StochasticWeightAveraging(Callback):
             return
         for average, current in zip(self._model.module.parameters(), pl_module.parameters(), strict=True):
             current.detach().copy_(average)
-        _measure_batch_norm(trainer, pl_module)
+        update_bn(_training_batches(trainer), pl_module)
 
     @property
     def _model(self) -> AveragedModel:
@@ -131,23 +130,10 @@ class StochasticWeightAveraging(Callback):
         self._model.module.load_state_dict(state_dict["average_model_state"])
 
 
-@torch.no_grad()
-def _measure_batch_norm(trainer: Trainer, module: LightningModule) -> None:
-    """Running means and variances of the weights as they are now, as plain means over as many batches of the training
-    data as the last epoch had."""
-    layers, source = [part for part in module.modules() if isinstance(part, _BatchNorm)], trainer.training_source
-    if not layers or source is None:
-        return
+def _training_batches(trainer: Trainer) -> Iterator[Any]:
+    """As many batches of the training data as the last epoch had, on the run's device."""
+    source = trainer.training_source
+    assert source is not None, "training has read it"
     source.start_epoch(trainer.current_epoch)
-    momenta = {layer: layer.momentum for layer in layers}
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None
-    module.train()
-    try:
-        for batch in islice(source.loader, trainer.run_state.batch_idx):
-            moved = trainer.transfer(batch, 0)
-            module(moved[0] if isinstance(moved, (list, tuple)) else moved)
-    finally:
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
+    for batch in islice(source.loader, trainer.run_state.batch_idx):
+        yield trainer.transfer(batch, 0)
