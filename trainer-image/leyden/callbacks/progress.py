@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.progress_base import ProgressBar
 from leyden.errors import at_least
+from leyden.states import RunningStage
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -61,13 +62,12 @@ class LineProgressBar(ProgressBar):
             print(flush=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin_evaluation()
+        """A short one shows nothing away from a terminal."""
+        self.reset_dataloader_idx_tracker()
+        if not self.terminal:
+            self._next = max(self._next, time.monotonic() + self.refresh_seconds)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin_evaluation()
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin_evaluation()
+    on_test_start = on_predict_start = on_validation_start
 
     def on_validation_batch_end(
         self,
@@ -78,33 +78,27 @@ class LineProgressBar(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.sanity_checking:
-            what, batches = self.sanity_check_description, trainer.num_sanity_val_batches
-        else:
-            what, batches = self.validation_description, trainer.num_val_batches
-        self._evaluated(what, batch_idx, dataloader_idx, batches)
+        if self.has_dataloader_changed(dataloader_idx):
+            self._evaluation_started = time.monotonic()
+        if self._is_due(batch_idx):
+            what, batches = self._evaluation(trainer)
+            which = f" {dataloader_idx + 1}/{len(batches)}" if len(batches) > 1 else ""
+            line = _progress(what + which, batch_idx + 1, batches[dataloader_idx], batch_idx, self._evaluation_started)
+            self._write(line, end="\r" if self.terminal else "\n")
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated(self.test_description, batch_idx, dataloader_idx, trainer.num_test_batches)
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated(self.predict_description, batch_idx, dataloader_idx, trainer.num_predict_batches)
+    def _evaluation(self, trainer: Trainer) -> tuple[str, list[float]]:
+        """What the stage that runs is called, and its batches by loader."""
+        match trainer.state.stage:
+            case RunningStage.TESTING:
+                return self.test_description, trainer.num_test_batches
+            case RunningStage.PREDICTING:
+                return self.predict_description, trainer.num_predict_batches
+            case RunningStage.SANITY_CHECKING:
+                return self.sanity_check_description, trainer.num_sanity_val_batches
+            case _:
+                return self.validation_description, trainer.num_val_batches
 
     def _is_due(self, batch_idx: int) -> bool:
         if not self.is_enabled or batch_idx % self.refresh_rate:
@@ -114,20 +108,6 @@ class LineProgressBar(ProgressBar):
         if due:
             self._next = now + self.refresh_seconds
         return due
-
-    def _begin_evaluation(self) -> None:
-        """A short one shows nothing away from a terminal."""
-        self.reset_dataloader_idx_tracker()
-        if not self.terminal:
-            self._next = max(self._next, time.monotonic() + self.refresh_seconds)
-
-    def _evaluated(self, what: str, batch_idx: int, dataloader_idx: int, batches: list[float]) -> None:
-        if self.has_dataloader_changed(dataloader_idx):
-            self._evaluation_started = time.monotonic()
-        if self._is_due(batch_idx):
-            which = f" {dataloader_idx + 1}/{len(batches)}" if len(batches) > 1 else ""
-            line = _progress(what + which, batch_idx + 1, batches[dataloader_idx], batch_idx, self._evaluation_started)
-            self._write(line, end="\r" if self.terminal else "\n")
 
     def _show_epoch(self, trainer: Trainer, end: str) -> None:
         state = trainer.run_state

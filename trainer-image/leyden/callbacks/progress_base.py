@@ -116,10 +116,10 @@ class ProgressBar(Callback):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What is shown behind speed and time: the logger's version as ``v_num``, and metrics for the bar."""
         version = trainer.logger.version if trainer.logger is not None else None
-        shown: dict[str, Any] = {} if version in (None, "") else {"v_num": version}
-        if isinstance(version, str) and version:
-            shown["v_num"] = version[-4:]
-        return {**shown, **trainer.progress_bar_metrics}
+        metrics: dict[str, Any] = trainer.progress_bar_metrics
+        if version in (None, ""):
+            return metrics
+        return {"v_num": version[-4:] if isinstance(version, str) else version, **metrics}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
