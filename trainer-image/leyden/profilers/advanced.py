@@ -48,8 +48,7 @@ class AdvancedProfiler(Profiler):
         texts = []
         for name, profile in self.profiled_actions.items():
             if self.dump_stats:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                profile.dump_stats(self.folder / f"{self._stage}-{NOT_IN_FILES.sub('_', name)}.prof")
+                profile.dump_stats(self._file(f"{NOT_IN_FILES.sub('_', name)}.prof"))
             written = io.StringIO()
             stats = pstats.Stats(profile, stream=written).strip_dirs().sort_stats("cumulative")
             stats.print_stats(self.line_count_restriction)

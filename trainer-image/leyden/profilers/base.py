@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,16 +57,7 @@ class Profiler:
 
     def profiled(self, action_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function`` as an action."""
-
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            self.start(action_name)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.stop(action_name)
-
-        return run
+        return self.profile(action_name)(function)  # contextlib's context managers decorate, too
 
     def profiled_iterator(self, action_name: str, items: Iterator[Any]) -> Iterator[Any]:
         """``items``, each fetch of which is an action."""
@@ -80,6 +70,12 @@ class Profiler:
         """Where files go."""
         return self.dirpath if self.dirpath is not None else self._log_dir
 
+    def _file(self, name: str) -> Path:
+        """A file of the running stage, in a directory that is there."""
+        path = self.folder / f"{self._stage}-{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def describe(self) -> None:
         """Print the summary or write it to its file. Rank 0 only."""
         text = self.summary()
@@ -87,9 +83,8 @@ class Profiler:
             return
         if self.filename is None:
             print(text, flush=True)
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{self._stage}-{self.filename}.txt").write_text(text + "\n")
+        else:
+            self._file(f"{self.filename}.txt").write_text(text + "\n")
 
 
 _END = object()

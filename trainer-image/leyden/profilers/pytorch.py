@@ -66,9 +66,7 @@ class PyTorchProfiler(Profiler):
             return ""
         self.profiler.stop()
         if self._export and "on_trace_ready" not in self._options:  # which takes the trace, and there is one alone
-            path = self.folder / f"{self._stage}-{self.filename or 'trace'}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.profiler.export_chrome_trace(str(path))
+            self.profiler.export_chrome_trace(str(self._file(f"{self.filename or 'trace'}.json")))
         averages = self.profiler.key_averages(group_by_input_shape=self._by_shape)
         return str(averages.table(**self._table))
 
