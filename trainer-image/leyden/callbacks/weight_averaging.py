@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,12 +24,14 @@ class WeightAveraging(Callback):
     resuming), and the module has it when training ends. ``options`` go to ``AveragedModel``, for example ``avg_fn``.
     """
 
+    _average: AveragedModel
+    """Of a fit, once it is set up."""
+
     def __init__(
         self, device: torch.device | str | int | None = None, use_buffers: bool = True, **options: Any
     ) -> None:
         self._device = device
         self._options = {"use_buffers": use_buffers, **options}
-        self._average: AveragedModel | None = None
         self._last_step = 0
         self._last_epoch = -1
 
@@ -49,37 +51,29 @@ class WeightAveraging(Callback):
     ) -> None:
         step = trainer.global_step
         if step > self._last_step and self.should_update(step_idx=step - 1):
-            self._model.update_parameters(pl_module)
+            self._average.update_parameters(pl_module)
             self._last_step = step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch
         if epoch > self._last_epoch and self.should_update(epoch_idx=epoch):
-            self._model.update_parameters(pl_module)
+            self._average.update_parameters(pl_module)
             self._last_epoch = epoch
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for average, current in _pairs(self._model.module, pl_module):
+        for average, current in _pairs(self._average.module, pl_module):
             current.data.copy_(average.data)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swap(trainer, pl_module)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swap(trainer, pl_module)
-
-    def _swap(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Swap the weights and their average."""
         if not trainer.fitting:
             return
-        for average, current in _pairs(self._model.module, pl_module):
+        for average, current in _pairs(self._average.module, pl_module):
             kept = average.data.clone()
             average.data.copy_(current.data)
             current.data.copy_(kept)
 
-    @property
-    def _model(self) -> AveragedModel:
-        assert self._average is not None, "setup() makes it for a fit"
-        return self._average
+    on_validation_epoch_end = on_validation_epoch_start
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest_update_step": self._last_step}
@@ -90,7 +84,7 @@ class WeightAveraging(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not trainer.fitting:
             return
-        average = self._model.state_dict()
+        average = self._average.state_dict()
         checkpoint["current_model_state"] = checkpoint["state_dict"]
         checkpoint["state_dict"] = {n.removeprefix("module."): v for n, v in average.items() if n.startswith("module.")}
         checkpoint["averaging_state"] = {n: v for n, v in average.items() if not n.startswith("module.")}
@@ -99,10 +93,10 @@ class WeightAveraging(Callback):
         if not trainer.fitting:
             return
         if "current_model_state" not in checkpoint:  # of a run without this callback
-            self._model.module.load_state_dict(checkpoint["state_dict"], strict=False)
+            self._average.module.load_state_dict(checkpoint["state_dict"], strict=False)
             return
         average = {f"module.{name}": value for name, value in checkpoint["state_dict"].items()}
-        self._model.load_state_dict({**average, **checkpoint["averaging_state"]})
+        self._average.load_state_dict({**average, **checkpoint["averaging_state"]})
         pl_module.load_state_dict(checkpoint["current_model_state"])
 
 
@@ -119,7 +113,8 @@ class EMAWeightAveraging(WeightAveraging):
         update_starting_at_epoch: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(device, use_buffers, avg_fn=_ema(decay), **options)
+        average = get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch has no types here
+        super().__init__(device, use_buffers, avg_fn=average, **options)
         self.update_every_n_steps = update_every_n_steps
         self.update_starting_at_step = update_starting_at_step
         self.update_starting_at_epoch = update_starting_at_epoch
@@ -130,11 +125,6 @@ class EMAWeightAveraging(WeightAveraging):
             return begun and self.update_every_n_steps > 0 and step_idx % self.update_every_n_steps == 0
         first = self.update_starting_at_epoch
         return epoch_idx is not None and first is not None and epoch_idx >= first
-
-
-def _ema(decay: float) -> Callable[..., Any]:
-    found: Callable[..., Any] = get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch has no types here
-    return found
 
 
 def need_whole_weights(callback: Callback, trainer: Trainer) -> None:
