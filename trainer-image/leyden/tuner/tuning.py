@@ -252,36 +252,25 @@ def rate_name(model: LightningModule, given: str) -> str:
     """The attribute that holds the learning rate. Raises ``MisconfigurationError`` where there is none."""
     names = (given,) if given else RATE_NAMES
     for name in names:
-        if hasattr(model, name) or name in model.hparams:
+        if _holders(model, None, name):
             return name
     wanted = " or ".join(f"model.{name}" for name in names)
     raise MisconfigurationError(f"lr_find() sets {wanted}, which does not exist: give attr_name, or update_attr=False")
 
 
-def _holders(model: LightningModule, data: Any, name: str) -> list[tuple[Any, bool]]:
-    """What has the attribute, and whether it is a dict."""
-    found: list[tuple[Any, bool]] = []
-    for owner in (model, data):
-        if owner is None:
-            continue
-        if hasattr(owner, name):
-            found.append((owner, False))
-        if name in owner.hparams:
-            found.append((owner.hparams, True))
-    return found
+def _holders(model: LightningModule, data: Any, name: str) -> list[Any]:
+    """What has the attribute: the module, the data module, the hyperparameters of each."""
+    owners = [owner for owner in (model, data) if owner is not None]
+    return [holder for owner in owners for holder in (owner, owner.hparams) if hasattr(holder, name)]
 
 
 def _get(model: LightningModule, data: Any, name: str) -> Any:
     holders = _holders(model, data, name)
     if not holders:
         raise MisconfigurationError(f"neither the module nor the data module has {name!r}: name it with batch_arg_name")
-    owner, is_dict = holders[0]
-    return owner[name] if is_dict else getattr(owner, name)
+    return getattr(holders[0], name)
 
 
 def _set(model: LightningModule, data: Any, name: str, value: Any) -> None:
-    for owner, is_dict in _holders(model, data, name):
-        if is_dict:
-            owner[name] = value
-        else:
-            setattr(owner, name, value)
+    for holder in _holders(model, data, name):
+        setattr(holder, name, value)
