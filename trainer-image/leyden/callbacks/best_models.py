@@ -11,8 +11,16 @@ from leyden.callbacks.base import Checkpoint
 from leyden.errors import MisconfigurationError, at_least, one_of
 
 MODES = ("min", "max")
-BOOKS = ("best_model_score", "best_model_path", "current_score", "best_k_models", "kth_best_model_path", "kth_value")
-"""What says which files are the best ones."""
+BOOKS = (
+    "best_model_score",
+    "best_model_path",
+    "current_score",
+    "best_k_models",
+    "kth_best_model_path",
+    "kth_value",
+    "last_model_path",
+)
+"""What says which files are the best ones, and which is the last."""
 
 
 class BestModels(Checkpoint):
@@ -33,6 +41,7 @@ class BestModels(Checkpoint):
         self.current_score: torch.Tensor | None = None
         self.kth_best_model_path = ""
         self.kth_value = torch.tensor(self.worst_value)
+        self.last_model_path = ""
 
     def books(self) -> dict[str, Any]:
         """A copy, for :meth:`restore_books`."""
@@ -68,9 +77,9 @@ class BestModels(Checkpoint):
             self.best_model_path = path
             return dropped
         self.current_score = self.best_k_models[path] = score
-        full = self.save_top_k != -1 and len(self.best_k_models) > self.save_top_k
-        dropped = self._worst() if full else None
-        if dropped is not None:
+        dropped = None
+        if self.save_top_k != -1 and len(self.best_k_models) > self.save_top_k:
+            dropped = self._worst()
             del self.best_k_models[dropped]
         pick = min if self.mode == "min" else max
         self.best_model_path = pick(self.best_k_models, key=lambda name: float(self.best_k_models[name]))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from leyden.module import LightningModule
     from leyden.trainer import Trainer
 
-FIELD = re.compile(r"(?P<open>\{)(?P<name>[^:}\[]+)(?P<format>:[^}]*)?\}")
+FIELD = re.compile(r"\{(?P<name>[^:}\[]+)(:(?P<format>[^}]*))?\}")
 
 
 class ModelCheckpoint(BestModels):
@@ -85,13 +85,12 @@ class ModelCheckpoint(BestModels):
             raise MisconfigurationError(
                 "every_n_train_steps, train_time_interval and every_n_epochs exclude each other: give one of them"
             )
-        self.last_model_path = ""
         self._saving = Saving(asynchronous)
         self._before: dict[str, Any] | None = None
-        """The state before the save that is not known to be durable yet."""
+        """The books before the save that is not known to be durable yet."""
         self._unannounced = False
         self._last_step_saved = 0
-        self._last_path_saved = ""
+        """0: nothing is saved yet."""
         self._last_time = 0.0
         self._deferred = False
 
@@ -113,22 +112,13 @@ class ModelCheckpoint(BestModels):
         self._folder = _absolute(place(given)) if given else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "monitor": self.monitor,
-            "dirpath": self.dirpath,
-            "last_model_path": self.last_model_path,
-            **self.books(),
-        }
+        return {"monitor": self.monitor, "dirpath": self.dirpath, **self.books()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Files in another directory are not this callback's to keep or remove; only the best one's path is taken."""
         if state_dict["dirpath"] == self.dirpath:
-            self._restore(state_dict)
+            self.restore_books(state_dict)
         self.best_model_path = state_dict["best_model_path"]
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.last_model_path = state["last_model_path"]
-        self.restore_books(state)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = self._folder = self.directory(trainer)
@@ -188,7 +178,7 @@ class ModelCheckpoint(BestModels):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        missing = not self._last_path_saved and trainer.global_step != self._last_step_saved
+        missing = not self._last_step_saved and trainer.global_step > 0
         if self.save_last and missing and not trainer.fast_dev_run:
             self._save_last(trainer)
         self._finish(trainer)
@@ -246,7 +236,7 @@ class ModelCheckpoint(BestModels):
             return
         if self.save_top_k != 0:
             self._save_ranked(trainer)
-        if self.save_last and not (self.save_last == "link" and self._last_path_saved):
+        if self.save_last and not (self.save_last == "link" and self._last_step_saved):
             self._save_last(trainer)
 
     def _save_ranked(self, trainer: Trainer) -> None:
@@ -254,7 +244,7 @@ class ModelCheckpoint(BestModels):
         score = self._score(trainer)
         if self.monitor is not None and (score is None or not self.is_among_best(score)):
             return
-        before = self.state_dict()
+        before = self.books()
         path = self._free_path(trainer, own=self.replaced)
         dropped = self.rank(path, score)
         if self.save_last == "link":
@@ -265,34 +255,30 @@ class ModelCheckpoint(BestModels):
 
     def _save_last(self, trainer: Trainer) -> None:
         self._settle(trainer)
-        before = self.state_dict()
+        before = self.books()
         path = self._last_path(trainer)
         previous, self.last_model_path = self.last_model_path, path
         self._write(trainer, path, previous, before)
 
     def _settle(self, trainer: Trainer) -> None:
-        """Take back what the books say of a file that could not be written."""
+        """Take back what the books say of a file that could not be written. Of one that is there, tell the loggers,
+        since they may take it as an artifact."""
         self._saving.settle(trainer)
-        if self._saving.problem is not None and self._before is not None:
-            self._restore(self._before)
-        self._before = None
-        self._announce(trainer)
+        if self._saving.problem is None and self._unannounced:
+            tell(trainer.loggers, lambda logger: logger.after_save_checkpoint(self))
+        elif self._before is not None and self._saving.problem is not None:
+            self.restore_books(self._before)
+        self._before, self._unannounced = None, False
 
     def _finish(self, trainer: Trainer) -> None:
         self._settle(trainer)
         self._saving.finish(trainer)
 
-    def _announce(self, trainer: Trainer) -> None:
-        """Tell loggers of a file once it is there, since they may take it as an artifact."""
-        if self._unannounced and self._saving.problem is None:
-            tell(trainer.loggers, lambda logger: logger.after_save_checkpoint(self))
-        self._unannounced = False
-
     def _write(
         self, trainer: Trainer, path: str, dropped: str | None = None, before: Any = None, link: str = ""
     ) -> None:
         """One file; the one that it takes the place of goes when it is durable. What was written before is settled."""
-        self._before, self._last_step_saved, self._last_path_saved = before, trainer.global_step, path
+        self._before, self._last_step_saved = before, trainer.global_step
         self._unannounced = True
         io = trainer.strategy.checkpoint_io
         gone = dropped if dropped and self._may_go(trainer, dropped, path) else None
@@ -352,10 +338,9 @@ class ModelCheckpoint(BestModels):
         """The file's path; ``{name}`` and ``{name:format}`` in its name stand for metrics, 0 where there is none."""
 
         def field(found: re.Match[str]) -> str:
-            name, given = found["name"], found["format"] or ""
+            name = found["name"]
             value = metrics.get(name, 0)
-            number = value.item() if isinstance(value, torch.Tensor) else value
-            text = f"{{0{given}}}".format(number)
+            text = format(value.item() if isinstance(value, torch.Tensor) else value, found["format"] or "")
             return f"{name}{self.CHECKPOINT_EQUALS_CHAR}{text}" if self.auto_insert_metric_name else text
 
         pattern = filename or self.filename or f"{{epoch}}{self.CHECKPOINT_JOIN_CHAR}{{step}}"
