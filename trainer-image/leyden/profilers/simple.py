@@ -34,15 +34,14 @@ class SimpleProfiler(Profiler):
 
     def summary(self) -> str:
         whole = time.perf_counter() - self.start_time
-        rows = [HEAD]
+        rows: list[tuple[str, ...]] = [HEAD]
         for name, seconds in sorted(self.recorded_durations.items(), key=lambda item: -sum(item[1])):
             total = sum(seconds)
             share = f"{100 * total / whole:.3f}"
             rows.append((name, f"{total / len(seconds):.5f}", str(len(seconds)), f"{total:.5f}", share))
         if not self.extended:
-            rows = [(name, mean, "", total, "") for name, mean, _, total, _ in rows]
-        columns = [index for index in range(len(HEAD)) if any(row[index] for row in rows)]
-        widths = {index: max(len(row[index]) for row in rows) for index in columns}
-        lines = ["  ".join(row[index].ljust(widths[index]) for index in columns).rstrip() for row in rows]
+            rows = [(name, mean, total) for name, mean, _, total, _ in rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join(lines)
