@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 class DeviceStatsMonitor(Callback):
     """Logs, at the start and the end of batches whose metrics go to the loggers (in evaluation: of every
-    ``log_every_n_steps``-th batch), what torch counts of the CUDA
-    device's memory; on a CPU, or with ``cpu_stats=True``, the machine's load, memory and swap (needs psutil)."""
+    ``log_every_n_steps``-th batch), what torch counts of the CUDA device's memory; on a CPU, or with
+    ``cpu_stats=True``, the machine's load, memory and swap (needs psutil)."""
 
     def __init__(self, cpu_stats: bool | None = None) -> None:
         self.cpu_stats = cpu_stats

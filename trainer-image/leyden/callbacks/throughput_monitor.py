@@ -42,6 +42,8 @@ class ThroughputMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._window.clear()
 
+    on_test_start = on_predict_start = on_train_start
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -56,12 +58,6 @@ class ThroughputMonitor(Callback):
         """Training goes on where it was, without the time that validation took."""
         away = time.perf_counter() - self._training[-1][0] if self._training else 0.0
         self._window = deque(((at + away, counts) for at, counts in self._training), maxlen=self._size)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._window.clear()
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._window.clear()
 
     def on_validation_batch_end(
         self,

@@ -85,10 +85,9 @@ class Tuner:
         max_val: int = 8192,
     ) -> int | None:
         """The largest batch size that fits into memory, by doubling from ``init_val`` up to the first that no epoch has
-        more samples than; with ``mode="binsearch"`` then
-        by halving the interval, less ``margin``. It is set as ``batch_arg_name`` of the module, its hyperparameters or
-        the data module, whose loaders must use it. ``method``: which of the Trainer's methods has to fit. ``None``
-        under ``fast_dev_run``.
+        more samples than; with ``mode="binsearch"`` then by halving the interval, less ``margin``. It is set as
+        ``batch_arg_name`` of the module, its hyperparameters or the data module, whose loaders must use it.
+        ``method``: which of the Trainer's methods has to fit. ``None`` under ``fast_dev_run``.
         """
         if method not in METHODS:
             raise one_of("method", method, METHODS)
