@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,7 +68,6 @@ class CheckpointDirectory(Callback):
             "resume": {"mode": resume},
             "export": export,
         }
-        self._plan: CheckpointPlan | None = None
         self._exporter: Exporter | None = None
         self._saving = Saving(asynchronous)
         self._traced: list[signature.Traced | None] = []
@@ -81,24 +81,22 @@ class CheckpointDirectory(Callback):
     def from_plan(cls, plan: CheckpointPlan) -> CheckpointDirectory:
         """The callback that follows a plan."""
         made = cls(plan.directory)
-        made._plan = plan
+        made.plan = plan
         return made
 
-    @property
+    @cached_property
     def plan(self) -> CheckpointPlan:
         """The plan. Raises ``MisconfigurationError`` where the arguments make none."""
-        if self._plan is None:
-            from pydantic import ValidationError
+        from pydantic import ValidationError
 
-            from leyden_contract.launch import CheckpointPlan
+        from leyden_contract.launch import CheckpointPlan
 
-            try:
-                self._plan = CheckpointPlan.model_validate(self._arguments)
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"])
-                raise MisconfigurationError(f"CheckpointDirectory {field}: {first['msg']}") from None
-        return self._plan
+        try:
+            return CheckpointPlan.model_validate(self._arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise MisconfigurationError(f"CheckpointDirectory {field}: {first['msg']}") from None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
