@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leyden.checkpoint.plain import NUMBERS
+
 
 class Staging:
     """Copies contents into buffers that are kept, because memory that is new costs more than the copy itself.
@@ -17,23 +19,23 @@ class Staging:
 
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
-        self._used = 0
-        self._copied: dict[int, torch.UntypedStorage] = {}
+        self._copied: dict[int, Tensor] = {}
+        """The buffers of the copy that is being made, by the storages that are in them."""
         self._sources: set[torch.device] = set()
 
     def copy(self, contents: Any) -> Any:
         """The contents with every tensor in host memory. Returns when the copies are done."""
-        self._used = 0
         self._copied = {}
         staged = self._copy(contents)
-        del self._buffers[self._used :]
-        self._copied = {}
+        self._buffers = list(self._copied.values())
         for device in self._sources:  # whose copies may be under way still
             torch.cuda.current_stream(device).synchronize()
         self._sources.clear()
         return staged
 
     def _copy(self, value: Any) -> Any:
+        if type(value) in NUMBERS:  # most are, and none can change
+            return value
         if isinstance(value, Tensor):
             return self._tensor(value.detach())
         if isinstance(value, dict):
@@ -41,8 +43,8 @@ class Staging:
             for key, item in value.items():
                 staged[key] = self._copy(item)
             return staged
-        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-            return type(value)(self._copy(item) for item in value)
+        if type(value) in (list, tuple):
+            return type(value)([self._copy(item) for item in value])
         return copy.deepcopy(value)
 
     def _tensor(self, tensor: Tensor) -> Tensor:
@@ -52,19 +54,18 @@ class Staging:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._copied:
-            self._copied[key] = self._storage(storage)
+            self._copied[key] = self._buffer(storage)
         staged = torch.empty(0, dtype=tensor.dtype)
-        return staged.set_(self._copied[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+        return staged.set_(self._copied[key].untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
-    def _storage(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """The storages of a run come in the same order each time, so the buffer at the same place fits."""
-        count, pinned = storage.nbytes(), storage.device.type == "cuda"
-        if self._used == len(self._buffers) or self._buffers[self._used].numel() != count:
-            self._buffers[self._used : self._used + 1] = [torch.empty(count, dtype=torch.uint8, pin_memory=pinned)]
-        buffer = self._buffers[self._used]
-        self._used += 1
-        source = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-        buffer.copy_(source, non_blocking=pinned)
+    def _buffer(self, storage: torch.UntypedStorage) -> Tensor:
+        """A storage's bytes in host memory. Those of a run come in the same order each time, so that buffers fit."""
+        count, pinned, place = storage.nbytes(), storage.device.type == "cuda", len(self._copied)
+        if place < len(self._buffers) and self._buffers[place].numel() == count:
+            buffer = self._buffers[place]
+        else:
+            buffer = torch.empty(count, dtype=torch.uint8, pin_memory=pinned)
+        buffer.copy_(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage), non_blocking=pinned)
         if pinned:
             self._sources.add(storage.device)
-        return buffer.untyped_storage()
+        return buffer
