@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -42,7 +43,7 @@ class _Hashing:
 
 
 def write_content(place: Place, content: Content) -> FileEntry:
-    """Write a file and give its entry for the manifest. Raises ``OSError``; ``RuntimeError`` from ``torch.save``."""
+    """Write a file and give its entry for the manifest. Raises ``OSError``."""
     from leyden_contract.manifest import FileEntry
 
     with _durable(place) as file:
@@ -53,8 +54,15 @@ def write_content(place: Place, content: Content) -> FileEntry:
             with content.open("rb") as source:
                 shutil.copyfileobj(source, hashing)
         else:
-            torch.save(content, hashing)  # type: ignore[arg-type]  # of a file it needs write() and flush()
+            _save(content, hashing)
     return FileEntry(sha256=hashing.hash.hexdigest(), size=hashing.size)
+
+
+def _save(content: dict[str, Any], file: _Hashing) -> None:
+    try:
+        torch.save(content, file)  # type: ignore[arg-type]  # of a file it needs write() and flush()
+    except RuntimeError as error:  # which torch makes of a full disk
+        raise OSError(errno.EIO, str(error).splitlines()[0]) from error
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def put(place: Place, content: Content) -> FileEntry:
     try:
         entry = write_content(unfinished, content)
         os.replace(unfinished, place)
-    except (OSError, RuntimeError):
+    except OSError:
         unfinished.unlink(missing_ok=True)
         raise
     sync_directory(place.parent)

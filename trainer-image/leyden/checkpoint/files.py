@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leyden.checkpoint.capture import capture
 from leyden.checkpoint.content import put
-from leyden.checkpoint.places import Place
+from leyden.checkpoint.places import Place, storage
 from leyden.errors import CheckpointStorage
 
 if TYPE_CHECKING:
@@ -32,31 +32,24 @@ def save_file(trainer: Trainer, place: Place, weights_only: bool, storage_option
 
 def write(place: Place, contents: dict[str, Any]) -> None:
     """Write a file and what leads to it. Raises ``CheckpointStorage``, and then leaves what was there."""
-    try:
+    with storage(f"the checkpoint {place} cannot be written"):
         place.parent.mkdir(parents=True, exist_ok=True)
         put(place, contents)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise CheckpointStorage(f"the checkpoint {place} cannot be written: {cause}") from error
 
 
 def remove(place: Place) -> None:
     """Delete a file, unless one named like it with ``.pinned`` behind lies beside it."""
     from leyden_contract.manifest import PINNED_NAME
 
-    try:
+    with storage(f"the old checkpoint {place} cannot be removed"):
         if not (place.parent / f"{place.name}.{PINNED_NAME}").exists():
             place.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointStorage(f"the old checkpoint {place} cannot be removed: {error.strerror}") from error
 
 
 def link(place: Path, target: Path) -> None:
     """Let ``place`` be a relative symbolic link to ``target``, in one move."""
     unfinished = place.with_name(f".tmp-{place.name}")
-    try:
+    with storage(f"the link {place} cannot be written"):
         unfinished.unlink(missing_ok=True)
         unfinished.symlink_to(target.name)
         unfinished.replace(place)
-    except OSError as error:
-        raise CheckpointStorage(f"the link {place} cannot be written: {error.strerror}") from error

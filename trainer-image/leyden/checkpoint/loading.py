@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from leyden.checkpoint import store
-from leyden.checkpoint.places import Place, Url, place
+from leyden.checkpoint.places import Place, Url, place, storage
 from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError, bad_value
@@ -60,12 +60,10 @@ def _source(given: PathLike | IO[bytes] | Opened) -> Place | Opened:
 
 def resolve(path: Place) -> Place:
     """The file or checkpoint directory that a path means: in a directory of checkpoints, the newest whole one."""
-    try:
+    with storage(f"the checkpoint {path} cannot be read"):
         if path.is_file() or (path / "manifest.json").is_file():
             return path
         there = path.exists()
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     if not there:
         raise MisconfigurationError(f"there is no checkpoint at {path}")
     chosen = store.choose(path)

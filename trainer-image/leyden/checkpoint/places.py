@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from leyden.errors import MisconfigurationError
+from leyden.errors import CheckpointStorage, MisconfigurationError
 
 URL = re.compile(r"^(?P<protocol>[A-Za-z][\w+.-]+)(://|::)")
 OBJECT_STORES = ("s3", "s3a", "gs", "abfs", "abfss", "az")
@@ -110,6 +110,15 @@ def _first_line(error: Exception) -> str:
     """What a person can use of it; stores append their whole answer."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].split(": <?xml")[0].strip()[:500]
+
+
+@contextmanager
+def storage(failed: str, then: str = "") -> Iterator[None]:
+    """Raise ``CheckpointStorage`` for an ``OSError``: what failed, its cause, and what follows from it."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointStorage(f"{failed}: {error.strerror or _first_line(error)}{then}") from error
 
 
 def size(file: Place) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden.checkpoint.content import Content, put, sha256, sync_directory, write_content
-from leyden.checkpoint.places import Place, Url, remove_tree, size
+from leyden.checkpoint.places import Place, Url, remove_tree, size, storage
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, Superseded
 
 if TYPE_CHECKING:
@@ -144,15 +144,8 @@ def commit(draft: Draft, files: dict[str, FileEntry], facts: dict[str, Any]) -> 
     return stored
 
 
-@contextmanager
-def _storing(root: Place, step: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise CheckpointStorage(
-            f"the checkpoint of step {step} cannot be written to {root}: {cause}; earlier checkpoints are untouched"
-        ) from error
+def _storing(root: Place, step: int) -> AbstractContextManager[None]:
+    return storage(f"the checkpoint of step {step} cannot be written to {root}", "; earlier checkpoints are untouched")
 
 
 def _put_in_place(unfinished: Path, final: Path) -> None:
@@ -185,7 +178,7 @@ def prepare(root: Place, run: str = "") -> None:
     Unfinished directories go, a checkpoint caught in replacement comes back. ``run``: becomes the one that writes here.
     Raises ``CheckpointStorage``: better before the first step than after an epoch; and ``Superseded``.
     """
-    try:
+    with storage(f"the checkpoint directory {root} cannot be written"):
         root.mkdir(parents=True, exist_ok=True)
         if run:
             _take_over(root, run)
@@ -194,8 +187,6 @@ def prepare(root: Place, run: str = "") -> None:
         for entry in entries:
             with suppress(FileNotFoundError):  # its writer, who was given up and lives yet, was done with it
                 _clear(root, entry)
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
 
 def _clear(root: Place, entry: Place) -> None:
@@ -268,11 +259,8 @@ def _load(stored: Stored, name: str, map_location: Any) -> dict[str, Any]:
     place = stored.file(name)
     if place is None:
         raise CheckpointCorrupt(f"{stored.path.name}: the manifest lists no {name}")
-    try:
-        with place.open("rb") as file:
-            content: dict[str, Any] = torch.load(file, map_location=map_location, weights_only=True)
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint {stored.path} cannot be read: {error.strerror}") from error
+    with storage(f"the checkpoint {stored.path} cannot be read"), place.open("rb") as file:
+        content: dict[str, Any] = torch.load(file, map_location=map_location, weights_only=True)
     return content
 
 
@@ -292,10 +280,8 @@ def complete(root: Place, ignored: frozenset[str] = frozenset()) -> list[Stored]
 def _steps(root: Place) -> list[int]:
     from leyden_contract.manifest import complete_steps
 
-    try:
+    with storage(f"the checkpoint directory {root} cannot be read"):
         return complete_steps(root)
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint directory {root} cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -335,13 +321,11 @@ def choose(root: Place, step: int | None = None, ignored: frozenset[str] = froze
 def disown(root: Place, owner: str, first: bool) -> frozenset[str]:
     """Digests of the checkpoints that were there before ``owner`` first asked, if not now. Later it gets the same."""
     note = root / f".before-{owner}"
-    try:
+    with storage(f"the checkpoint directory {root} cannot be written"):
         if first or not note.exists():
             root.mkdir(parents=True, exist_ok=True)
             put(note, "\n".join(stored.digest for stored in complete(root)).encode())
         return frozenset(note.read_bytes().decode().split())
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint directory {root} cannot be written: {error.strerror}") from error
 
 
 def _take_over(root: Place, run: str) -> None:
@@ -358,10 +342,8 @@ def must_write(root: Place, run: str) -> None:
     Processes on a node that nobody can reach go on for as long as they like. They must not replace or prune the
     checkpoints of the attempt that was begun without them.
     """
-    try:
+    with storage(f"the checkpoint directory {root} cannot be read"):
         listed = _writers(root) if run else []
-    except OSError as error:
-        raise CheckpointStorage(f"the checkpoint directory {root} cannot be read: {error.strerror}") from error
     if listed and listed[-1] != run:
         raise Superseded(f"run {listed[-1]} writes its checkpoints to {root} now; {run} must not any more")
 
@@ -389,9 +371,7 @@ def remove(stored: Stored) -> None:
     """Delete a checkpoint, manifest first, so that a half-deleted one is none. One that is pinned stays."""
     from leyden_contract.manifest import MANIFEST_NAME
 
-    try:
+    with storage(f"the old checkpoint {stored.path} cannot be removed"):
         if not stored.pinned:
             (stored.path / MANIFEST_NAME).unlink(missing_ok=True)
             remove_tree(stored.path)
-    except OSError as error:
-        raise CheckpointStorage(f"the old checkpoint {stored.path} cannot be removed: {error.strerror}") from error
