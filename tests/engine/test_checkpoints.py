@@ -117,6 +117,7 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(tmp_path: Path) -> None:
     (answer,) = values(run_ranks(1, jobs.save_on_a_full_disk, str(tmp_path), 4096))
     assert answer["reason"] == "CheckpointStorage"
     assert "step 10 cannot be written" in answer["message"] and "untouched" in answer["message"]
+    assert ": File too large;" in answer["message"], "the system's words, not those of torch's archive"
     chosen = store.choose(tmp_path)
     assert chosen.stored is not None and chosen.stored.step == 5 and not chosen.skipped
 
