@@ -14,15 +14,8 @@ from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
 from leyden.export.formats import FORMATS, Forward
-from leyden_contract.manifest import (
-    EXPORT_ORDER,
-    ExportFormat,
-    Manifest,
-    ModelFormat,
-    ServedFormat,
-    complete_steps,
-    step_directory,
-)
+from leyden_contract.layout import MANIFEST_NAME, complete_steps, step_directory
+from leyden_contract.manifest import EXPORT_ORDER, ExportFormat, Manifest, ModelFormat, ServedFormat
 from leyden_server.errors import BadCheckpoint, CannotServe
 from leyden_server.settings import ServerSettings
 
@@ -99,7 +92,7 @@ def _rebuilt(stored: store.Stored) -> Forward:
 
 def _choose(settings: ServerSettings) -> Path:
     path = settings.path
-    if (path / "manifest.json").is_file():
+    if (path / MANIFEST_NAME).is_file():
         return path
     steps = complete_steps(path)
     if settings.step is None and steps:

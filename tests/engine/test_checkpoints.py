@@ -15,7 +15,8 @@ from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
 from leyden.checkpoint import store
 from leyden.errors import CheckpointStorage, Superseded
-from leyden_contract.manifest import Manifest, digest_of
+from leyden_contract.layout import digest_of
+from leyden_contract.manifest import Manifest
 
 
 def fit(directory: Path, epochs: int = 2, module: L.LightningModule | None = None, **options: Any) -> L.LightningModule:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from leyden_contract import exit_codes
-from leyden_contract.manifest import complete_steps, step_directory
+from leyden_contract.layout import complete_steps, step_directory
 from leyden_server.errors import BadCheckpoint, CannotServe
 from leyden_server.loading import load
 from leyden_server.settings import from_environment

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from leyden_contract.manifest import complete_steps, digest_of, step_directory
+from leyden_contract.layout import complete_steps, digest_of, step_directory
 from server.conftest import Running
 
 pytestmark = pytest.mark.xdist_group("server")  # one process trains the model for all

@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from leyden_contract.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    complete_steps,
-    digest_of,
-    parse_step,
-    step_directory,
-)
+from leyden_contract.layout import MANIFEST_NAME, complete_steps, digest_of, parse_step, step_directory
+from leyden_contract.manifest import Manifest
 
 MINIMAL = {"step": 3, "epoch": 0, "module": "digits:LitDigits", "files": {}, "torch_version": "2.15.0"}
 

@@ -9,6 +9,7 @@ from leyden.checkpoint.capture import capture
 from leyden.checkpoint.content import put
 from leyden.checkpoint.places import Place, storage
 from leyden.errors import CheckpointStorage
+from leyden_contract.layout import PINNED_NAME
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
@@ -39,8 +40,6 @@ def write(place: Place, contents: dict[str, Any]) -> None:
 
 def remove(place: Place) -> None:
     """Delete a file, unless one named like it with ``.pinned`` behind lies beside it."""
-    from leyden_contract.manifest import PINNED_NAME
-
     with storage(f"the old checkpoint {place} cannot be removed"):
         if not (place.parent / f"{place.name}.{PINNED_NAME}").exists():
             place.unlink(missing_ok=True)

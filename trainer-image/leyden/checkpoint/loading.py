@@ -20,6 +20,7 @@ from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, MisconfigurationError, bad_value
 from leyden.hparams import AttributeDict, HyperparametersMixin, constructor_signature
+from leyden_contract.layout import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from leyden.data import LightningDataModule
@@ -61,7 +62,7 @@ def _source(given: PathLike | IO[bytes] | Opened) -> Place | Opened:
 def resolve(path: Place) -> Place:
     """The file or checkpoint directory that a path means: in a directory of checkpoints, the newest whole one."""
     with storage(f"the checkpoint {path} cannot be read"):
-        if path.is_file() or (path / "manifest.json").is_file():
+        if path.is_file() or (path / MANIFEST_NAME).is_file():
             return path
         there = path.exists()
     if not there:

@@ -21,6 +21,7 @@ import torch
 from leyden.checkpoint.content import Content, put, sha256, sync_directory, write_content
 from leyden.checkpoint.places import Place, Url, remove_tree, size, storage
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, Superseded
+from leyden_contract.layout import MANIFEST_NAME, PINNED_NAME, complete_steps, digest_of, parse_step, step_directory
 
 if TYPE_CHECKING:
     from leyden_contract.manifest import FileEntry, Manifest
@@ -49,8 +50,6 @@ class Stored:
     @property
     def pinned(self) -> bool:
         """Whether someone has marked it to stay."""
-        from leyden_contract.manifest import PINNED_NAME
-
         return (self.path / PINNED_NAME).is_file()
 
     def file(self, name: str) -> Place | None:
@@ -102,8 +101,6 @@ def abandon(draft: Draft) -> None:
 
 def begin(root: Place, step: int) -> Draft:
     """Make the place for a new checkpoint's files. One process does this."""
-    from leyden_contract.manifest import MANIFEST_NAME, step_directory
-
     final = root / step_directory(step)
     with _storing(root, step):
         if isinstance(final, Url):
@@ -124,7 +121,7 @@ def add(draft: Draft, contents: Mapping[str, Content]) -> dict[str, FileEntry]:
 
 def commit(draft: Draft, files: dict[str, FileEntry], facts: dict[str, Any]) -> Stored:
     """Make a checkpoint of all the files that were added, as one process does in the end."""
-    from leyden_contract.manifest import MANIFEST_NAME, Manifest, digest_of, step_directory
+    from leyden_contract.manifest import Manifest
 
     unfinished, final = draft.place, draft.root / step_directory(draft.step)
     if isinstance(unfinished, Url) and unfinished != final:
@@ -149,8 +146,6 @@ def _storing(root: Place, step: int) -> AbstractContextManager[None]:
 
 
 def _put_in_place(unfinished: Path, final: Path) -> None:
-    from leyden_contract.manifest import PINNED_NAME
-
     old = final.parent / f"{REPLACED}{final.name}"
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
@@ -164,8 +159,6 @@ def _put_in_place(unfinished: Path, final: Path) -> None:
 
 def _remove_strays(stored: Stored) -> None:
     """Delete what a checkpoint's folder in an object store holds beside its files: those of the one it replaced."""
-    from leyden_contract.manifest import MANIFEST_NAME, PINNED_NAME
-
     stay = {MANIFEST_NAME, PINNED_NAME, *(name.split("/")[0] for name in stored.manifest.files)}
     for entry in stored.path.iterdir():
         if entry.name not in stay:
@@ -190,8 +183,6 @@ def prepare(root: Place, run: str = "") -> None:
 
 
 def _clear(root: Place, entry: Place) -> None:
-    from leyden_contract.manifest import MANIFEST_NAME, parse_step
-
     original = entry.name.removeprefix(REPLACED)
     if isinstance(entry, Path) and entry.name != original and not (root / original).exists():
         os.rename(entry, entry.with_name(original))
@@ -209,7 +200,7 @@ def inspect(path: Place) -> Stored:
     """The manifest of a checkpoint directory. Raises ``CheckpointCorrupt`` where there is none that can be read."""
     from pydantic import ValidationError
 
-    from leyden_contract.manifest import MANIFEST_NAME, Manifest, digest_of
+    from leyden_contract.manifest import Manifest
 
     try:
         text = (path / MANIFEST_NAME).read_bytes()
@@ -266,8 +257,6 @@ def _load(stored: Stored, name: str, map_location: Any) -> dict[str, Any]:
 
 def complete(root: Place, ignored: frozenset[str] = frozenset()) -> list[Stored]:
     """All checkpoints with a valid manifest but those with an ``ignored`` digest, newest first; files not verified."""
-    from leyden_contract.manifest import step_directory
-
     found = []
     for step in _steps(root):
         try:
@@ -278,8 +267,6 @@ def complete(root: Place, ignored: frozenset[str] = frozenset()) -> list[Stored]
 
 
 def _steps(root: Place) -> list[int]:
-    from leyden_contract.manifest import complete_steps
-
     with storage(f"the checkpoint directory {root} cannot be read"):
         return complete_steps(root)
 
@@ -296,8 +283,6 @@ class Choice:
 
 def choose(root: Place, step: int | None = None, ignored: frozenset[str] = frozenset()) -> Choice:
     """The newest checkpoint (or that of ``step``) whose files are whole."""
-    from leyden_contract.manifest import step_directory
-
     skipped: list[str] = []
     damaged: set[str] = set()
     for candidate in _steps(root) if step is None else [step]:
@@ -369,8 +354,6 @@ def surplus(kept: list[Stored], last: int, best: list[Stored]) -> list[Stored]:
 
 def remove(stored: Stored) -> None:
     """Delete a checkpoint, manifest first, so that a half-deleted one is none. One that is pinned stays."""
-    from leyden_contract.manifest import MANIFEST_NAME
-
     with storage(f"the old checkpoint {stored.path} cannot be removed"):
         if not stored.pinned:
             (stored.path / MANIFEST_NAME).unlink(missing_ok=True)
