@@ -21,21 +21,19 @@ def to_loops(state: RunState, closed: bool, automatic: bool) -> dict[str, Any]:
         "total": _counts(state.batches, state.batches - middle),
         "is_last_batch": state.epoch_done,
     }
-    steps = {
-        "current": {"ready": 0, "completed": 0},
-        "total": {"ready": state.global_step, "completed": state.global_step},
-    }
-    no_steps = {"current": {"ready": 0, "completed": 0}, "total": {"ready": 0, "completed": 0}}
-    zeroed = {"current": _three(0), "total": _three(state.global_step)}
+    by_loop, by_hand = (state.global_step, 0) if automatic else (0, state.global_step)
     fit = {
         "state_dict": {},
         "epoch_progress": {key: dict(zip(STAGES, epochs, strict=True)) for key in ("current", "total")},
         "epoch_loop.state_dict": {"_batches_that_stepped": state.batches_stepped - middle},
         "epoch_loop.batch_progress": batches,
         "epoch_loop.automatic_optimization.optim_progress": {
-            "optimizer": {"step": steps if automatic else no_steps, "zero_grad": zeroed}
+            "optimizer": {
+                "step": _steps(by_loop, "ready", "completed"),
+                "zero_grad": _steps(state.global_step, "ready", "started", "completed"),
+            }
         },
-        "epoch_loop.manual_optimization.optim_step_progress": no_steps if automatic else steps,
+        "epoch_loop.manual_optimization.optim_step_progress": _steps(by_hand, "ready", "completed"),
     }
     return {"fit_loop": fit, "validate_loop": {}, "test_loop": {}, "predict_loop": {}}
 
@@ -44,8 +42,8 @@ def _counts(count: int, completed: int) -> dict[str, int]:
     return {**dict.fromkeys(STAGES, count), "completed": max(0, completed)}
 
 
-def _three(count: int) -> dict[str, int]:
-    return dict.fromkeys(("ready", "started", "completed"), count)
+def _steps(total: int, *stages: str) -> dict[str, dict[str, int]]:
+    return {"current": dict.fromkeys(stages, 0), "total": dict.fromkeys(stages, total)}
 
 
 def from_loops(checkpoint: dict[str, Any]) -> RunState:
