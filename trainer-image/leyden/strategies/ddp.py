@@ -75,11 +75,6 @@ class DDPStrategy(DistributedStrategy):
         """Which of the parameters are averaged."""
         self._manual = False
 
-    @property
-    def find_unused_parameters(self) -> bool:
-        """Whether each ``backward`` first looks for parameters that it does not reach."""
-        return bool(self._options.get("find_unused_parameters", False))
-
     def disconnect(self) -> None:
         self._wrapped, self._step, self._parameters = None, None, []
 
@@ -124,7 +119,7 @@ class DDPStrategy(DistributedStrategy):
 
     def before_manual_backward(self, loss: Tensor) -> None:
         if self._wrapped is not None and self._manual:
-            outputs = [loss] if self.find_unused_parameters else []
+            outputs = [loss] if self._options.get("find_unused_parameters") else []
             self._wrapped.require_forward_param_sync = True
             # DDP does this in forward, which comes once for any number of these.
             self._wrapped.reducer._rebuild_buckets()
