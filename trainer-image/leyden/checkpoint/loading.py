@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from leyden.checkpoint import store
+from leyden.checkpoint import signature, store
 from leyden.checkpoint.places import Place, Url, place, storage
 from leyden.checkpoint.plain import may_be_read, refused
 from leyden.checkpoint.weights import load_weights
@@ -108,6 +108,16 @@ def _refused(path: Place | Opened, owner: type | None, error: pickle.UnpicklingE
     file = path if isinstance(path, Opened) or path.is_file() else path / store.STATE
     with may_be_read(owner), file.open("rb") as contents:
         return refused(contents, error)
+
+
+def stored_hyperparameters(path: PathLike) -> dict[str, Any]:
+    """The constructor arguments that a checkpoint directory or a ``.ckpt`` file holds, as far as JSON can."""
+    found = resolve(place(path))
+    if not found.is_file():
+        return dict(store.inspect(found).manifest.hyperparameters)
+    kept = read(found, map_location="meta").get("hyper_parameters", {})
+    # Lightning's own command line keeps notes for itself under names that begin so.
+    return signature.json_values({name: value for name, value in kept.items() if not name.startswith("_")})
 
 
 def load_module(

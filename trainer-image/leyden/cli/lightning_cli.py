@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, Namespace, class_from_function
 from torch.optim import Optimizer
 
 from leyden.callbacks import Callback
-from leyden.checkpoint.hyperparameters import stored_hyperparameters
+from leyden.checkpoint.loading import stored_hyperparameters
 from leyden.cli.optimizers import ArgsType, ReduceLROnPlateau, described, instantiate_class
 from leyden.cli.parser import AUTOMATIC, Chosen, LightningArgumentParser
 from leyden.cli.saving import SaveConfigCallback

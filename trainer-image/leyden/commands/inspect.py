@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from leyden.checkpoint import loading, store
-from leyden.checkpoint.hyperparameters import stored_hyperparameters
 from leyden.checkpoint.places import Place, place, size
 
 
@@ -38,7 +37,7 @@ def describe(path: Place) -> dict[str, Any]:
         "path": str(path),
         "step": contents.get("global_step"),
         "epoch": contents.get("epoch"),
-        "hyperparameters": stored_hyperparameters(path),
+        "hyperparameters": loading.stored_hyperparameters(path),
         **({"size": size(path), "verified": False} if path.is_file() else _of_directory(path)),
         "keys": sorted(contents),
         "parameters": sum(value.numel() for value in tensors.values()),
