@@ -6,8 +6,6 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,8 +44,9 @@ def write_content(place: Place, content: Content) -> FileEntry:
     """Write a file and give its entry for the manifest. Raises ``OSError``."""
     from leyden_contract.manifest import FileEntry
 
-    with _durable(place) as file:
-        hashing = _Hashing(file, keeps=not isinstance(place, Path))
+    local = isinstance(place, Path)
+    with place.open("wb") as file:
+        hashing = _Hashing(file, keeps=not local)
         if isinstance(content, bytes):
             hashing.write(content)
         elif isinstance(content, Path):
@@ -55,6 +54,9 @@ def write_content(place: Place, content: Content) -> FileEntry:
                 shutil.copyfileobj(source, hashing)
         else:
             _save(content, hashing)
+        if local:
+            file.flush()
+            os.fsync(file.fileno())
     return FileEntry(sha256=hashing.hash.hexdigest(), size=hashing.size)
 
 
@@ -66,15 +68,6 @@ def _save(content: dict[str, Any], file: _Hashing) -> None:
         if isinstance(disk, OSError):
             raise OSError(disk.errno, disk.strerror) from error
         raise OSError(errno.EIO, str(error).splitlines()[0]) from error
-
-
-@contextmanager
-def _durable(place: Place) -> Iterator[IO[bytes]]:
-    with place.open("wb") as file:
-        yield file
-        if isinstance(place, Path):
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def put(place: Place, content: Content) -> FileEntry:
