@@ -126,7 +126,7 @@ def _export(
         FORMATS[kind].write(program, file)
         forward = FORMATS[kind].read(io.BytesIO(file.getvalue()))
         for case in cases:
-            with _stage(f"it differs on a batch of {case.size}"):
+            with _stage(f"it differs on a batch of {_size(case.call)}"):
                 case.compare(forward)
     return program, file.getvalue()
 
@@ -137,11 +137,6 @@ class Case:
 
     call: inspect.BoundArguments
     expected: list[Tensor]
-
-    @property
-    def size(self) -> int:
-        """Samples of the call."""
-        return _size(self.call)
 
     def compare(self, forward: Callable[..., Any]) -> None:
         """Raise unless ``forward`` answers the same."""
@@ -160,6 +155,7 @@ def _cases(module: LightningModule, call: inspect.BoundArguments, free: bool) ->
 
 
 def _size(call: inspect.BoundArguments) -> int:
+    """Samples of the call."""
     return max((len(tensor) for tensor in leaves(call.arguments) if tensor.dim()), default=1)
 
 
