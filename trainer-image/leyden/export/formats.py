@@ -161,14 +161,7 @@ def _read_torchscript(source: Path | BinaryIO) -> Forward:
 
 
 FORMATS = {
-    "exported": Format(
-        "model.pt2", _make_exported, lambda program, file: torch.export.save(program, file), _read_exported
-    ),
+    "exported": Format("model.pt2", _make_exported, torch.export.save, _read_exported),
     "onnx": Format("model.onnx", _make_onnx, lambda program, file: program.save(file), _read_onnx),
-    "torchscript": Format(
-        "model.torchscript",
-        _make_torchscript,
-        lambda program, file: torch.jit.save(program, file),
-        _read_torchscript,
-    ),
+    "torchscript": Format("model.torchscript", _make_torchscript, torch.jit.save, _read_torchscript),
 }
