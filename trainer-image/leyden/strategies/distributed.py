@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -21,8 +22,6 @@ TIMEOUT = timedelta(minutes=30)
 
 def check_options(options: dict[str, Any], function: Callable[..., Any], owner: str) -> None:
     """Whether torch knows the options that are handed on to it, beside those that the strategy decides on."""
-    import inspect
-
     known = [name for name in inspect.signature(function).parameters if name not in ("self", "module", "device_ids")]
     for name in options:
         if name not in known:
