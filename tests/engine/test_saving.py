@@ -32,6 +32,26 @@ def test_a_staged_copy_keeps_its_values_and_what_is_shared() -> None:
     assert again["a"].data_ptr() == staged["a"].data_ptr(), "the buffers are used again"
 
 
+def test_buffers_that_no_longer_fit_are_made_anew() -> None:
+    staging = Staging()
+    staging.copy([torch.zeros(2), torch.zeros(3), torch.zeros(4)])
+    for sizes in ([3, 2], [3, 2, 5, 1], [], [1]):
+        given = [torch.full((size,), float(size + place)) for place, size in enumerate(sizes)]
+        assert all(map(torch.equal, staging.copy(given), given))
+
+
+def test_a_copy_that_fails_leaves_nothing_for_the_next() -> None:
+    class Refuses:
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            raise ValueError("not to be copied")
+
+    tensor, staging = torch.ones(2), Staging()
+    with pytest.raises(ValueError, match="not to be copied"):
+        staging.copy([tensor, Refuses()])
+    tensor.fill_(2)
+    assert staging.copy([tensor])[0].tolist() == [2.0, 2.0]
+
+
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_run_in_another_file_system_resumes_bit_equal(tmp_path: Path, asynchronous: bool) -> None:
     url = f"memory://run-{asynchronous}-{os.getpid()}"
