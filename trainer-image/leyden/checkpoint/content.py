@@ -65,7 +65,7 @@ def _save(content: dict[str, Any], file: _Hashing) -> None:
         torch.save(content, file)  # type: ignore[arg-type]  # of a file it needs write() and flush()
     except RuntimeError as error:  # of torch's own, when it closes a file whose disk was full
         disk = error.__context__
-        if isinstance(disk, OSError):
+        if isinstance(disk, OSError) and disk.strerror:
             raise OSError(disk.errno, disk.strerror) from error
         raise OSError(errno.EIO, str(error).splitlines()[0]) from error
 
