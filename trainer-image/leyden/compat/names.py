@@ -1,127 +1,72 @@
 """Where each of Lightning's public modules is found in Leyden, and which names have no counterpart."""
 
-HOMES = {
-    "": "leyden",
-    **dict.fromkeys(("core", "core.module", "core.datamodule", "trainer", "trainer.trainer"), "leyden"),
-    "core.hooks": "leyden.compat.core",
-    "core.saving": "leyden.compat.fabric",
-    **dict.fromkeys(("core.mixins", "core.mixins.hparams_mixin"), "leyden.hparams"),
-    "core.optimizer": "leyden.optim",
-    **dict.fromkeys(
-        ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))),
-        "leyden.accelerators",
-    ),
-    **dict.fromkeys(
-        (
-            "callbacks",
-            *(
-                f"callbacks.{name}"
-                for name in (
-                    "batch_size_finder",
-                    "callback",
-                    "checkpoint",
-                    "device_stats_monitor",
-                    "early_stopping",
-                    "finetuning",
-                    "gradient_accumulation_scheduler",
-                    "lambda_function",
-                    "lr_finder",
-                    "lr_monitor",
-                    "model_checkpoint",
-                    "model_summary",
-                    "on_exception_checkpoint",
-                    "prediction_writer",
-                    "rich_model_summary",
-                    "spike",
-                    "stochastic_weight_avg",
-                    "throughput_monitor",
-                    "timer",
-                    "weight_averaging",
-                )
-            ),
-        ),
-        "leyden.callbacks",
-    ),
-    **dict.fromkeys(
-        (
-            "callbacks.progress",
-            *(f"callbacks.progress.{n}" for n in ("progress_bar", "rich_progress", "tqdm_progress")),
-        ),
-        "leyden.callbacks.progress",
-    ),
-    **dict.fromkeys(("utilities.model_summary", "utilities.model_summary.model_summary"), "leyden.summary"),
-    **dict.fromkeys(
-        ("loggers", *(f"loggers.{name}" for name in ("csv_logs", "logger", "mlflow", "tensorboard", "wandb"))),
-        "leyden.loggers",
-    ),
-    **dict.fromkeys(
-        (
-            "utilities",
-            *(
-                f"utilities.{name}"
-                for name in (
-                    "combined_loader",
-                    "data",
-                    "enums",
-                    "exceptions",
-                    "grads",
-                    "memory",
-                    "model_helpers",
-                    "parsing",
-                    "rank_zero",
-                    "seed",
-                    "warnings",
-                )
-            ),
-        ),
-        "leyden.compat.utilities",
-    ),
-    "loggers.utilities": "leyden.compat.for_loggers",
-    "utilities.types": "leyden.compat.types",
-    "trainer.states": "leyden.states",
-    **dict.fromkeys(
-        ("profilers", *(f"profilers.{n}" for n in ("advanced", "base", "profiler", "pytorch", "simple"))),
-        "leyden.profilers",
-    ),
-    **dict.fromkeys(("tuner", "tuner.tuning", "tuner.lr_finder"), "leyden.tuner"),
-    **dict.fromkeys(
-        ("strategies", *(f"strategies.{name}" for name in ("ddp", "fsdp", "single_device", "single_xla", "strategy"))),
-        "leyden.strategies",
-    ),
-    **dict.fromkeys(
-        (
-            *("plugins", "plugins.environments", "plugins.io", "plugins.precision"),
-            *(f"plugins.io.{name}" for name in ("async_plugin", "checkpoint_plugin", "torch_plugin")),
-            *(f"plugins.precision.{name}" for name in ("amp", "double", "half", "precision")),
-        ),
-        "leyden.plugins",
-    ),
-    "cli": "leyden.cli",
-    "demos": "leyden.compat.demos",
-    "demos.boring_classes": "leyden.compat.demos",
-}
+
+def _by_module(found_in: dict[str, str]) -> dict[str, str]:
+    """Leyden's module by each of Lightning's that it stands for; ``.`` is the package itself."""
+    return {name.strip("."): home for home, names in found_in.items() for name in names.split()}
+
+
+HOMES = _by_module(
+    {
+        "leyden": ". core core.module core.datamodule trainer trainer.trainer",
+        "leyden.compat.core": "core.hooks",
+        "leyden.compat.fabric": "core.saving",
+        "leyden.hparams": "core.mixins core.mixins.hparams_mixin",
+        "leyden.optim": "core.optimizer",
+        "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
+        "leyden.callbacks": """
+            callbacks callbacks.batch_size_finder callbacks.callback callbacks.checkpoint
+            callbacks.device_stats_monitor callbacks.early_stopping callbacks.finetuning
+            callbacks.gradient_accumulation_scheduler callbacks.lambda_function callbacks.lr_finder
+            callbacks.lr_monitor callbacks.model_checkpoint callbacks.model_summary
+            callbacks.on_exception_checkpoint callbacks.prediction_writer callbacks.rich_model_summary
+            callbacks.spike callbacks.stochastic_weight_avg callbacks.throughput_monitor callbacks.timer
+            callbacks.weight_averaging
+        """,
+        "leyden.callbacks.progress": """
+            callbacks.progress callbacks.progress.progress_bar callbacks.progress.rich_progress
+            callbacks.progress.tqdm_progress
+        """,
+        "leyden.summary": "utilities.model_summary utilities.model_summary.model_summary",
+        "leyden.loggers": "loggers loggers.csv_logs loggers.logger loggers.mlflow loggers.tensorboard loggers.wandb",
+        "leyden.compat.utilities": """
+            utilities utilities.combined_loader utilities.data utilities.enums utilities.exceptions utilities.grads
+            utilities.memory utilities.model_helpers utilities.parsing utilities.rank_zero utilities.seed
+            utilities.warnings
+        """,
+        "leyden.compat.for_loggers": "loggers.utilities",
+        "leyden.compat.types": "utilities.types",
+        "leyden.states": "trainer.states",
+        "leyden.profilers": """
+            profilers profilers.advanced profilers.base profilers.profiler profilers.pytorch profilers.simple
+        """,
+        "leyden.tuner": "tuner tuner.tuning tuner.lr_finder",
+        "leyden.strategies": """
+            strategies strategies.ddp strategies.fsdp strategies.single_device strategies.single_xla
+            strategies.strategy
+        """,
+        "leyden.plugins": """
+            plugins plugins.environments plugins.io plugins.io.async_plugin plugins.io.checkpoint_plugin
+            plugins.io.torch_plugin plugins.precision plugins.precision.amp plugins.precision.double
+            plugins.precision.half plugins.precision.precision
+        """,
+        "leyden.cli": "cli",
+        "leyden.compat.demos": "demos demos.boring_classes",
+    }
+)
 """Module of Lightning's, without the package's name -> module of Leyden's that holds what is public in it."""
 
-FABRIC = {
-    **dict.fromkeys(
-        (
-            *("", "utilities"),
-            *(
-                f"utilities.{name}"
-                for name in (
-                    *("apply_func", "cloud_io", "data", "enums", "exceptions", "logger", "rank_zero", "seed", "types"),
-                    "warnings",
-                )
-            ),
-            *("loggers", "loggers.logger"),
-        ),
-        "leyden.compat.fabric",
-    ),
-    **dict.fromkeys(
-        ("accelerators", *(f"accelerators.{name}" for name in ("accelerator", "cpu", "cuda"))), "leyden.accelerators"
-    ),
-    **dict.fromkeys(("plugins", "plugins.io", "plugins.io.checkpoint_io", "plugins.io.torch_io"), "leyden.plugins"),
-}
+FABRIC = _by_module(
+    {
+        "leyden.compat.fabric": """
+            . utilities utilities.apply_func utilities.cloud_io utilities.data utilities.enums utilities.exceptions
+            utilities.logger utilities.rank_zero utilities.seed utilities.types utilities.warnings
+            loggers loggers.logger
+        """,
+        "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
+        "leyden.plugins": "plugins plugins.io plugins.io.checkpoint_io plugins.io.torch_io",
+    }
+)
 """The same of ``lightning.fabric``, of which libraries written for Lightning take a little. There is no ``Fabric``."""
 
 HELPERS = """
@@ -139,37 +84,15 @@ HELPERS = """
 """
 """Functions and small classes of Lightning's modules that few programs name."""
 
-NOT_PROVIDED = frozenset(
-    (
-        *HELPERS.split(),
-        "BitsandbytesPrecision",
-        "CometLogger",
-        "DeepSpeedPrecision",
-        "DeepSpeedStrategy",
-        "FSDPPrecision",
-        "Fabric",
-        "KubeflowEnvironment",
-        "LSFEnvironment",
-        "LayerSync",
-        "LitLogger",
-        "MPIEnvironment",
-        "MPSAccelerator",
-        "ModelParallelStrategy",
-        "ModelPruning",
-        "NeptuneLogger",
-        "ParallelStrategy",
-        "ServableModule",
-        "ServableModuleValidator",
-        "TorchSyncBatchNorm",
-        "TransformerEnginePrecision",
-        "XLAAccelerator",
-        "XLACheckpointIO",
-        "XLAEnvironment",
-        "XLAPrecision",
-        "XLAProfiler",
-        "XLAStrategy",
-    )
-)
+CLASSES = """
+    BitsandbytesPrecision CometLogger DeepSpeedPrecision DeepSpeedStrategy FSDPPrecision Fabric KubeflowEnvironment
+    LSFEnvironment LayerSync LitLogger MPIEnvironment MPSAccelerator ModelParallelStrategy ModelPruning NeptuneLogger
+    ParallelStrategy ServableModule ServableModuleValidator TorchSyncBatchNorm TransformerEnginePrecision
+    XLAAccelerator XLACheckpointIO XLAEnvironment XLAPrecision XLAProfiler XLAStrategy
+"""
+"""Those that a program would be built on."""
+
+NOT_PROVIDED = frozenset(f"{HELPERS} {CLASSES}".split())
 """Public names of Lightning 2.6 that Leyden has not; ``docs/migrating.md`` says of each what to do."""
 
 MODULES = """
