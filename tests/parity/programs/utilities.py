@@ -109,6 +109,7 @@ def utilities_of_the_lower_half(seen: Seen) -> None:
 
     nested = {"model": {"depth": 2, "sizes": [1, 2]}, "lr": 0.1}
     seen.values["params"] = [_convert_params(None), _convert_params(Namespace(a=1)), _flatten_dict(nested)]
+    seen.values["flat"] = [_flatten_dict(nested, delimiter="."), _flatten_dict({"a/b": {"c": 1}}, ".", "all")]
     seen.values["metrics"] = [_add_prefix({"loss": 0.5}, "run", "-"), _add_prefix({"loss": 0.5}, "", "-")]
     streamed = DataLoader(RandomIterableDatasetWithLen(2, 6))
     seen.values["lengths"] = [sized_len([1, 2]), sized_len(iter([1])), sized_len(streamed)]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from leyden.loggers.artifacts import changed_checkpoints
-from leyden.loggers.base import as_dict, flatten
+from leyden.loggers.artifacts import changed_checkpoints as _scan_checkpoints
+from leyden.loggers.base import FabricLogger as Logger
+from leyden.loggers.base import as_dict as _convert_params
+from leyden.loggers.base import flatten as _flatten_dict
+from leyden.loggers.base import rank_zero_experiment
 
-__all__ = ["_add_prefix", "_convert_params", "_flatten_dict", "_sanitize_callable_params", "_scan_checkpoints"]
-
-_convert_params = as_dict
-_scan_checkpoints = changed_checkpoints
-
-
-def _flatten_dict(params: Mapping[Any, Any], delimiter: str = "/", parent_key: str = "") -> dict[str, Any]:
-    """Nested hyperparameters by names of their keys, from the outermost on."""
-    flat = flatten(params)
-    outer = f"{parent_key}{delimiter}" if parent_key else ""
-    return {outer + name.replace("/", delimiter): value for name, value in flat.items()}
+__all__ = [
+    "Logger",
+    "_add_prefix",
+    "_convert_params",
+    "_flatten_dict",
+    "_sanitize_callable_params",
+    "_scan_checkpoints",
+    "rank_zero_experiment",
+]
 
 
 def _sanitize_callable_params(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ HOMES = _by_module(
     {
         "leyden": ". core core.module core.datamodule trainer trainer.trainer",
         "leyden.compat.core": "core.hooks",
-        "leyden.compat.fabric": "core.saving",
         "leyden.hparams": "core.mixins core.mixins.hparams_mixin",
         "leyden.optim": "core.optimizer",
         "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
@@ -30,9 +29,9 @@ HOMES = _by_module(
         "leyden.summary": "utilities.model_summary utilities.model_summary.model_summary",
         "leyden.loggers": "loggers loggers.csv_logs loggers.logger loggers.mlflow loggers.tensorboard loggers.wandb",
         "leyden.compat.utilities": """
-            utilities utilities.combined_loader utilities.data utilities.enums utilities.exceptions utilities.grads
-            utilities.memory utilities.model_helpers utilities.parsing utilities.rank_zero utilities.seed
-            utilities.warnings
+            core.saving utilities utilities.combined_loader utilities.data utilities.enums utilities.exceptions
+            utilities.grads utilities.memory utilities.model_helpers utilities.parsing utilities.rank_zero
+            utilities.seed utilities.warnings
         """,
         "leyden.compat.for_loggers": "loggers.utilities",
         "leyden.compat.types": "utilities.types",
@@ -58,11 +57,12 @@ HOMES = _by_module(
 
 FABRIC = _by_module(
     {
-        "leyden.compat.fabric": """
+        "leyden.compat.utilities": """
             . utilities utilities.apply_func utilities.cloud_io utilities.data utilities.enums utilities.exceptions
-            utilities.logger utilities.rank_zero utilities.seed utilities.types utilities.warnings
-            loggers loggers.logger
+            utilities.rank_zero utilities.seed utilities.warnings
         """,
+        "leyden.compat.types": "utilities.types",
+        "leyden.compat.for_loggers": "loggers loggers.logger utilities.logger",
         "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
         "leyden.plugins": "plugins plugins.io plugins.io.checkpoint_io plugins.io.torch_io",
     }

@@ -161,13 +161,14 @@ def as_dict(params: Params) -> dict[str, Any]:
     return vars(params) if isinstance(params, Namespace) else dict(params or {})
 
 
-def flatten(params: Mapping[Any, Any], outer: str = "") -> dict[str, Any]:
-    """Nested hyperparameters by names like ``model/depth``."""
+def flatten(params: Mapping[Any, Any], delimiter: str = "/", parent_key: str = "") -> dict[str, Any]:
+    """Nested hyperparameters by names of their keys from the outermost on, like ``model/depth``."""
     flat: dict[str, Any] = {}
     for key, value in params.items():
+        name = f"{parent_key}{delimiter}{key}" if parent_key else str(key)
         inner = vars(value) if isinstance(value, Namespace) else value
         if isinstance(inner, Mapping) and inner:
-            flat.update(flatten(inner, f"{outer}{key}/"))
+            flat.update(flatten(inner, delimiter, name))
         else:
-            flat[f"{outer}{key}"] = value
+            flat[name] = value
     return flat
