@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from leyden.errors import MisconfigurationError
-from leyden.loggers.base import Logger
-from leyden.loggers.guard import tell
+from leyden.loggers.base import Logger, tell
 from leyden.trainer_state import TrainerState
 
 if TYPE_CHECKING:

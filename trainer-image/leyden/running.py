@@ -20,7 +20,7 @@ from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.evaluation import PREDICT, EvaluationLoop, Stage
 from leyden.hooks import HookTable, overrides
-from leyden.loggers.guard import tell
+from leyden.loggers.base import tell
 from leyden.module import LightningModule
 from leyden.precision import Precision
 from leyden.reporting import begin_logging

@@ -18,7 +18,7 @@ from leyden.checkpoint.io import AsyncCheckpointIO
 from leyden.checkpoint.places import Place, place
 from leyden.checkpoint.saving import Saving
 from leyden.errors import CheckpointStorage, LeydenError, MisconfigurationError, at_least, bad_value, one_of
-from leyden.loggers.guard import tell
+from leyden.loggers.base import tell
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule

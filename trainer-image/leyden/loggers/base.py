@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from leyden.errors import MisconfigurationError
@@ -95,6 +96,26 @@ class Logger(FabricLogger):
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """A ModelCheckpoint has saved."""
+
+
+def tell(loggers: Sequence[Logger], call: Callable[[Logger], Any]) -> None:
+    """Make a call of each logger, on rank 0: all calls of a Trainer to its loggers go through here.
+
+    No logger may end or change a run: one that fails is warned about, and left alone from then on.
+    """
+    for logger in loggers if is_rank_zero() else ():
+        if logger.out_of_order:
+            continue
+        try:
+            call(logger)
+        except Exception as error:  # noqa: BLE001  it may fail in whatever way the library behind it does
+            logger.out_of_order = True
+            said = str(error).strip().splitlines()
+            warnings.warn(
+                f"{type(logger).__name__} failed and is left out from here on, training goes on: "
+                f"{type(error).__name__}: {said[0] if said else ''}",
+                stacklevel=2,
+            )
 
 
 class DummyExperiment:
