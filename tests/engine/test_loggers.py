@@ -58,6 +58,16 @@ def test_a_csv_file_has_a_prefix_a_version_and_the_hyperparameters(tmp_path: Pat
     assert hparams == {"width": 4, "lr": 0.05, "dropout": 0.2}
 
 
+def test_a_csv_file_that_is_there_keeps_its_rows_and_columns(tmp_path: Path) -> None:
+    for step, name in enumerate(("loss", "accuracy", "loss")):
+        logger = CSVLogger(tmp_path, version="one")
+        logger.log_metrics({name: 0.5}, step)
+        logger.save()
+    with (tmp_path / "lightning_logs/one/metrics.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["step", "loss", "accuracy"], ["0", "0.5", ""], ["1", "", "0.5"], ["2", "0.5", ""]]
+
+
 def test_tensorboard_has_metrics_hyperparameters_and_the_graph(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, name="", version="first", log_graph=True, prefix="p", sub_dir="fit")
     plain = train(False)

@@ -51,15 +51,14 @@ class CSVLogger(DirectoryLogger):
             return
         path = Path(self.log_dir) / "metrics.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = list(dict.fromkeys([*self._columns, *(name for row in self._rows for name in row)]))
-        if columns != self._columns and path.exists():
+        if path.exists() and any(name not in self._columns for row in self._rows for name in row):
             with path.open(newline="") as file:
                 self._rows = [*csv.DictReader(file), *self._rows]
             path.unlink()
-        self._columns = columns
+        self._columns = list(dict.fromkeys([*self._columns, *(name for row in self._rows for name in row)]))
         fresh = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, self._columns)
             if fresh:
                 writer.writeheader()
             writer.writerows(self._rows)
