@@ -121,6 +121,8 @@ def test_mlflow_has_metrics_parameters_tags_and_checkpoints(tmp_path: Path) -> N
     )
     again = MLFlowLogger("digits", save_dir=str(tmp_path / "runs"), run_id=logger.run_id)
     assert again.experiment_id == logger.experiment_id, "a run that exists is gone on with"
+    again.log_hyperparams({f"choice{number}": number for number in range(150)})
+    assert len(again.experiment.get_run(again.run_id).data.params) == 153, "more than MLflow takes at once"
 
 
 def test_mlflow_uploads_the_best_at_the_end(tmp_path: Path) -> None:

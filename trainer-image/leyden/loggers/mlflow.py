@@ -19,7 +19,6 @@ FILE_SCHEME = "file:"
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """The program's own. Read once, because ``mlflow.set_tracking_uri`` writes there for all that comes later."""
 
-PARAMS_AT_ONCE = 100
 LONGEST_PARAM = 250
 ENVIRONMENT = {
     # A server that is not there must not hold up training: by default the client tries for several minutes.
@@ -132,9 +131,7 @@ class MLFlowLogger(ArtifactLogger):
         entities = library("mlflow.entities", "mlflow-skinny")
         flat = flatten(as_dict(params))
         batch = [entities.Param(name, str(value)[:LONGEST_PARAM]) for name, value in flat.items()]
-        for start in range(0, len(batch), PARAMS_AT_ONCE):
-            some = batch[start : start + PARAMS_AT_ONCE]
-            self.experiment.log_batch(self.run_id, params=some, **self._batch_options)
+        self.experiment.log_batch(self.run_id, params=batch, **self._batch_options)
 
     def _upload(self, path: str, metadata: dict[str, Any], aliases: list[str]) -> None:
         folder = Path(path).stem
