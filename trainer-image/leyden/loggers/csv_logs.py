@@ -9,11 +9,11 @@ from typing import Any
 
 from leyden.errors import at_least
 from leyden.loggers.base import Params
-from leyden.loggers.files import DirectoryLogger
+from leyden.loggers.files import VersionedLogger
 from leyden.rank_zero import rank_zero_only
 
 
-class CSVLogger(DirectoryLogger):
+class CSVLogger(VersionedLogger):
     """Writes ``<save_dir>/<name>/version_<n>/metrics.csv``: in a run at each log, else every
     ``flush_logs_every_n_steps`` rows."""
 

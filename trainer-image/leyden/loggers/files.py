@@ -12,31 +12,16 @@ from leyden.rank_zero import rank_zero_only
 
 
 class DirectoryLogger(Logger):
-    """Writes to ``<save_dir>/<name>/version_<n>``; ``n`` is the first number after those that are taken.
+    """Writes to ``<save_dir>/<name>``; an empty ``name`` leaves its directory out."""
 
-    A text as ``version`` is the directory's name as it is; an empty ``name`` leaves its directory out.
-    """
-
-    NAME_HPARAMS_FILE = "hparams.yaml"
-    """Lightning's name. The text is JSON, which YAML includes."""
-
-    def __init__(self, save_dir: str | Path, name: str | None, version: int | str | None, prefix: str) -> None:
+    def __init__(self, save_dir: str | Path, name: str | None, prefix: str) -> None:
         self._save_dir = Path(os.path.expandvars(save_dir)).expanduser()
         self._name = name or ""
-        self._version = version
         self._prefix = prefix
-        self.hparams: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
         return self._name
-
-    @property
-    def version(self) -> int | str:
-        if self._version is None:
-            taken = [path.name.removeprefix("version_") for path in Path(self.root_dir).glob("version_*")]
-            self._version = max((int(number) for number in taken if number.isdigit()), default=-1) + 1
-        return self._version
 
     @property
     def save_dir(self) -> str:
@@ -45,6 +30,28 @@ class DirectoryLogger(Logger):
     @property
     def root_dir(self) -> str:
         return str(self._save_dir / self._name)
+
+
+class VersionedLogger(DirectoryLogger):
+    """Writes to ``<save_dir>/<name>/version_<n>``; ``n`` is the first number after those that are taken.
+
+    A text as ``version`` is the directory's name as it is.
+    """
+
+    NAME_HPARAMS_FILE = "hparams.yaml"
+    """Lightning's name. The text is JSON, which YAML includes."""
+
+    def __init__(self, save_dir: str | Path, name: str | None, version: int | str | None, prefix: str) -> None:
+        super().__init__(save_dir, name, prefix)
+        self._version = version
+        self.hparams: dict[str, Any] = {}
+
+    @property
+    def version(self) -> int | str:
+        if self._version is None:
+            taken = [path.name.removeprefix("version_") for path in Path(self.root_dir).glob("version_*")]
+            self._version = max((int(number) for number in taken if number.isdigit()), default=-1) + 1
+        return self._version
 
     @property
     def log_dir(self) -> str:

@@ -8,37 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from leyden.loggers.base import Logger, Params, as_dict
+from leyden.loggers.base import Params, as_dict
+from leyden.loggers.files import DirectoryLogger
 from leyden.rank_zero import rank_zero_only
 
 
-class JSONLinesLogger(Logger):
+class JSONLinesLogger(DirectoryLogger):
     """Appends ``{"step": 7, "loss": 0.5}`` to ``<save_dir>/<name>/metrics.jsonl``, flushed at once.
 
     Hyperparameters are a line ``{"hyperparameters": {...}}``. NaN and infinities, which JSON has not, are text.
     """
 
     def __init__(self, save_dir: str | Path, name: str = "lightning_logs", prefix: str = "") -> None:
-        self._save_dir = Path(save_dir)
-        self._name = name
-        self._prefix = prefix
+        super().__init__(save_dir, name, prefix)
         self._file: TextIO | None = None
 
     @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def save_dir(self) -> str:
-        return str(self._save_dir)
-
-    @property
-    def root_dir(self) -> str:
-        return self.log_dir
-
-    @property
     def log_dir(self) -> str:
-        return str(self._save_dir / self._name)
+        return self.root_dir
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = self._prefixed(metrics)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leyden.loggers.base import Params, as_dict, flatten, library, rank_zero_experiment
-from leyden.loggers.files import DirectoryLogger
+from leyden.loggers.files import VersionedLogger
 from leyden.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
 
 
-class TensorBoardLogger(DirectoryLogger):
+class TensorBoardLogger(VersionedLogger):
     """Writes event files to ``<save_dir>/<name>/version_<n>[/<sub_dir>]``.
 
     ``log_graph`` writes the module's graph when ``fit`` begins; ``default_hp_metric`` gives hyperparameters that come
