@@ -74,12 +74,10 @@ class _Finder(MetaPathFinder, Loader):
             return None
         if not home:
             raise ModuleNotFoundError(_not_provided(fullname), name=fullname)
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, loader_state=home, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        home = _home(spec.name)
-        assert home, "find_spec() takes no other names"
-        return _Module(spec.name, home)
+        return _Module(spec.name, spec.loader_state)
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing to run: names are looked up when they are used."""
@@ -90,10 +88,10 @@ class _Module(ModuleType):
 
     def __init__(self, name: str, home: str):
         super().__init__(name, f"{name}, by Leyden")
-        self.__dict__["_home"] = home
+        self._home = home
 
     def __getattr__(self, name: str) -> Any:
-        home = import_module(self.__dict__["_home"])
+        home = import_module(self._home)
         if name == "__version__":
             from leyden.checkpoint.capture import LIGHTNING_VERSION
 
@@ -110,7 +108,7 @@ class _Module(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __dir__(self) -> list[str]:
-        return dir(import_module(self.__dict__["_home"]))
+        return dir(import_module(self._home))
 
 
 def _not_provided(name: str) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from leyden.hooks import DataHooks
-from leyden.module_hooks import ModuleHooks
+from leyden.module_hooks import ModuleHooks as ModelHooks
 
 __all__ = ["CheckpointHooks", "DataHooks", "ModelHooks"]
-
-ModelHooks = ModuleHooks
 
 
 class CheckpointHooks:
