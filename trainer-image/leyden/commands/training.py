@@ -20,8 +20,7 @@ KINDS = {"--model": LightningModule, "--data": LightningDataModule}
 
 def run(command: str, arguments: list[str]) -> None:
     """Parse and run. Raises ``MisconfigurationError``, and ``SystemExit`` after help."""
-    classes: dict[str, Any] = {}
-    arguments = [*_with_classes(arguments, classes)]
+    arguments, classes = _with_classes(arguments)
     # Help can list the arguments of a class that is known; a run must take subclasses, as configurations name them.
     helps = any(argument in ("-h", "--help") for argument in arguments)
     quiet = {"exit_on_error": False, "usage": f"leyden {command} --model MODULE:CLASS [options]"}
@@ -37,16 +36,17 @@ def run(command: str, arguments: list[str]) -> None:
     )
 
 
-def _with_classes(arguments: list[str], classes: dict[str, Any]) -> Any:
-    """The arguments with ``module:Class`` as ``module.Class``, which the parser knows; adds the classes found."""
-    option = ""
+def _with_classes(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments with ``module:Class`` as ``module.Class``, which the parser knows, and the classes by option."""
+    option, known, classes = "", [], {}
     for argument in arguments:
         name, _, value = argument.partition("=") if argument.startswith("--") else (option, "", argument)
         option = argument
         if name in KINDS and re.fullmatch(r"[\w.]+:\w+|\w+", value):
             classes[name] = load_class(value, KINDS[name])
             argument = argument.replace(":", ".")
-        yield argument
+        known.append(argument)
+    return known, classes
 
 
 class _SaveBesideLogs(SaveConfigCallback):
