@@ -185,8 +185,8 @@ class LightningCLI:
     def _set_seed(self) -> None:
         chosen = self._get(self.config, "seed_everything")
         if chosen is not False:
-            section = self.config if self.subcommand is None else self.config[self.subcommand]
-            section["seed_everything"] = seed_everything(None if chosen is True else chosen, workers=True)
+            seed = seed_everything(None if chosen is True else chosen, workers=True)
+            self._section(self.config)["seed_everything"] = seed
 
     def before_instantiate_classes(self) -> None:
         """Override to run code before anything is built."""
@@ -214,8 +214,7 @@ class LightningCLI:
         callbacks += [self._get(self.config_init, key) for key in parser.callback_keys]
         callbacks += _listed(self.trainer_defaults.get("callbacks"))
         if self.save_config_callback is not None and not arguments.get("fast_dev_run"):
-            config = self.config.get(str(self.subcommand), self.config)
-            callbacks.append(self.save_config_callback(parser, config, **self.save_config_kwargs))
+            callbacks.append(self.save_config_callback(parser, self._section(self.config), **self.save_config_kwargs))
         return self.trainer_class(**{**arguments, "callbacks": callbacks})
 
     @staticmethod
@@ -249,9 +248,13 @@ class LightningCLI:
             )
         return described(chosen[keys[0]][0], self._get(self.config_init, keys[0])) if keys else None
 
+    def _section(self, config: Namespace) -> Namespace:
+        """The part of the subcommand; all, where there is none."""
+        section: Namespace = config if self.subcommand is None else config[self.subcommand]
+        return section
+
     def _get(self, config: Namespace, key: str) -> Any:
-        """A value, which lies below the subcommand where there is one."""
-        return config.get(str(self.subcommand), config).get(key)
+        return self._section(config).get(key)
 
     # Run.
 
@@ -261,14 +264,10 @@ class LightningCLI:
         arguments = {name: given[name] for name in self._method_arguments[subcommand]}
         if self.datamodule is not None:
             arguments["datamodule"] = self.datamodule
-        getattr(self, f"before_{subcommand}", _nothing)()
+        getattr(self, f"before_{subcommand}", lambda: None)()
         run = getattr(self, subcommand, None) or getattr(self.trainer, subcommand)
         run(model=self.model, **arguments)
-        getattr(self, f"after_{subcommand}", _nothing)()
-
-
-def _nothing() -> None:
-    """Where a program has no hook."""
+        getattr(self, f"after_{subcommand}", lambda: None)()
 
 
 def _listed(given: Callback | list[Callback] | None) -> list[Callback]:
