@@ -122,27 +122,18 @@ class Checkpoints(Frozen):
     skipped: tuple[str, ...] = Field(default=(), description="why a newer one was not resumed from, or not written")
 
 
-class ProgressEvent(Frozen):
-    """A line of ``events.jsonl`` (rank 0 to its agent): training went on."""
+class Event(Frozen):
+    """A line of ``events.jsonl`` (rank 0 to its agent): how far training is, or what is on disk after a change."""
 
-    kind: Literal["progress"] = "progress"
-    progress: Progress
-
-
-class CheckpointEvent(Frozen):
-    """A line of ``events.jsonl``: what is on disk now, after a commit, a prune or a resume."""
-
-    kind: Literal["checkpoints"] = "checkpoints"
-    checkpoints: Checkpoints
+    progress: Progress | None = None
+    checkpoints: Checkpoints | None = None
 
 
-class Events(Frozen):
-    """What an agent forwards from its ``events.jsonl``: the newest of each kind."""
+class Events(Event):
+    """What an agent forwards from its ``events.jsonl``: the newest of each."""
 
     pod_uid: str
     round: int
-    progress: Progress | None = None
-    checkpoints: Checkpoints | None = None
 
 
 class Failure(Frozen):

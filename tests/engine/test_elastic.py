@@ -16,7 +16,7 @@ from engine.programs import QUIET, Regression, loader
 from leyden.entry import run_module
 from leyden.errors import LeydenError, MisconfigurationError
 from leyden_contract.launch import CheckpointPlan, ModuleRun
-from leyden_contract.wire import CheckpointEvent, ProgressEvent
+from leyden_contract.wire import Event
 
 MODULE = """
 import leyden as L
@@ -63,9 +63,9 @@ def test_a_module_run_trains_checkpoints_and_reports(workspace: Path, monkeypatc
     run_module(job(), plan)
     # Of two epochs: training batches, validation batches, checkpoints; and the sanity check's two batches.
     assert ticks(shared) == 2 * (5 + 2 + 1) + 2
-    lines = [json.loads(line) for line in (shared / "events.jsonl").read_text().splitlines()]
-    progress = [ProgressEvent.model_validate(line).progress for line in lines if line["kind"] == "progress"]
-    commits = [CheckpointEvent.model_validate(line).checkpoints for line in lines if line["kind"] == "checkpoints"]
+    events = [Event.model_validate_json(line) for line in (shared / "events.jsonl").read_text().splitlines()]
+    progress = [event.progress for event in events if event.progress is not None]
+    commits = [event.checkpoints for event in events if event.checkpoints is not None]
     assert (progress[-1].step, progress[-1].total_steps, progress[-1].percent) == (10, 10, 100.0)
     assert "val_loss" in progress[-1].metrics
     assert [commit.latest.step for commit in commits if commit.latest] == [5, 10]

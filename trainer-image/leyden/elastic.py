@@ -25,7 +25,7 @@ from leyden.strategies import Strategy
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
-    from leyden_contract.wire import CheckpointEvent, Checkpoints, ProgressEvent
+    from leyden_contract.wire import Checkpoints, Progress
 
 PROGRESS_SECONDS = 1.0
 AGREE_SECONDS = 0.1
@@ -158,10 +158,10 @@ class RankDirectory:
         if not self._reports or (clock < self._next_progress and not now):
             return
         self._next_progress = clock + PROGRESS_SECONDS
-        self._write(self._progress_event(trainer, clock))
+        self._write(progress=self._progress(trainer, clock))
 
-    def _progress_event(self, trainer: Trainer, clock: float) -> ProgressEvent:
-        from leyden_contract.wire import Progress, ProgressEvent
+    def _progress(self, trainer: Trainer, clock: float) -> Progress:
+        from leyden_contract.wire import Progress
 
         step = trainer.global_step
         before, self._since = self._since, (clock, step)
@@ -170,7 +170,7 @@ class RankDirectory:
         known = math.isfinite(left) and step + left > 0
         samples = trainer.samples_per_step
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        progress = Progress(
+        return Progress(
             epoch=trainer.current_epoch,
             step=step,
             total_steps=step + int(left) if known else None,
@@ -180,15 +180,15 @@ class RankDirectory:
             metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
             reported_at=datetime.now(UTC),
         )
-        return ProgressEvent(progress=progress)
 
     def checkpoints(self, checkpoints: Checkpoints) -> None:
         """Report what is on disk, at once."""
-        from leyden_contract.wire import CheckpointEvent
-
         if self._reports:
-            self._write(CheckpointEvent(checkpoints=checkpoints))
+            self._write(checkpoints=checkpoints)
 
-    def _write(self, event: ProgressEvent | CheckpointEvent) -> None:
+    def _write(self, progress: Progress | None = None, checkpoints: Checkpoints | None = None) -> None:
+        from leyden_contract.wire import Event
+
+        event = Event(progress=progress, checkpoints=checkpoints)
         with self._one_at_a_time, (self.path / "events.jsonl").open("a") as file:
             file.write(event.model_dump_json() + "\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
-from leyden_contract.wire import Checkpoint, CheckpointEvent, Checkpoints, Progress, ProgressEvent
+from leyden_contract.wire import Checkpoint, Checkpoints, Event, Progress
 
 
 def arguments() -> argparse.Namespace:
@@ -76,8 +76,8 @@ class Script:
         beside.replace(self.saved)
         kept = Checkpoint(step=self.step, directory=f"step-{self.step:012d}", digest="sha256:0")
         for event in (
-            ProgressEvent(progress=Progress(step=self.step, reported_at=datetime.now(UTC))),
-            CheckpointEvent(checkpoints=Checkpoints(latest=kept, kept=(kept,))),
+            Event(progress=Progress(step=self.step, reported_at=datetime.now(UTC))),
+            Event(checkpoints=Checkpoints(latest=kept, kept=(kept,))),
         ):
             with (self.shared / "events.jsonl").open("a") as events:
                 events.write(event.model_dump_json() + "\n")

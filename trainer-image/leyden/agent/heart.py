@@ -5,16 +5,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from leyden.agent.client import Client, Refused, Unreachable
 from leyden.agent.ranks import Ranks
-from leyden_contract.wire import HEARTBEAT_SECONDS, CheckpointEvent, Events, Heartbeat, Notice, ProgressEvent
+from leyden_contract.wire import HEARTBEAT_SECONDS, Event, Events, Heartbeat, Notice
 
-Event = Annotated[ProgressEvent | CheckpointEvent, Field(discriminator="kind")]
-EVENT: TypeAdapter[ProgressEvent | CheckpointEvent] = TypeAdapter(Event)
 log = logging.getLogger(__name__)
 
 
@@ -25,8 +23,8 @@ class Tail:
         self.path = path
         self._offset = 0
 
-    def newest(self) -> dict[str, ProgressEvent | CheckpointEvent]:
-        """The newest event of each kind since the last call. A line that is not finished yet stays for the next."""
+    def newest(self) -> dict[str, Any]:
+        """The newest of each field of :class:`Event` since the last call. An unfinished line stays for the next."""
         if not self.path.exists():
             return {}
         with self.path.open("rb") as file:
@@ -34,14 +32,14 @@ class Tail:
             content = file.read()
         complete = content[: content.rfind(b"\n") + 1]
         self._offset += len(complete)
-        found: dict[str, ProgressEvent | CheckpointEvent] = {}
+        found: dict[str, Any] = {}
         for line in complete.splitlines():
             try:
-                event = EVENT.validate_json(line)
+                event = Event.model_validate_json(line)
             except ValidationError as error:
                 log.warning("%s: a line is no event: %s", self.path, error.errors()[0]["msg"])
                 continue
-            found[event.kind] = event
+            found.update((name, value) for name, value in event if value is not None)
         return found
 
 
@@ -54,7 +52,7 @@ class Heart:
         self._uid = ranks.settings.request.pod_uid
         self._round = ranks.assignment.round
         self._tail = Tail(ranks.directory(0) / "events.jsonl")
-        self._unsent: dict[str, ProgressEvent | CheckpointEvent] = {}
+        self._unsent: dict[str, Any] = {}
         self._poke = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._beat, name="heart")
@@ -97,18 +95,9 @@ class Heart:
 
     def _forward(self) -> None:
         self._unsent.update(self._tail.newest())
-        if not self._unsent:
-            return
-        progress, checkpoints = self._unsent.get("progress"), self._unsent.get("checkpoints")
-        self._client.events(
-            Events(
-                pod_uid=self._uid,
-                round=self._round,
-                progress=progress.progress if isinstance(progress, ProgressEvent) else None,
-                checkpoints=checkpoints.checkpoints if isinstance(checkpoints, CheckpointEvent) else None,
-            )
-        )
-        self._unsent.clear()
+        if self._unsent:
+            self._client.events(Events(pod_uid=self._uid, round=self._round, **self._unsent))
+            self._unsent.clear()
 
     def _tell(self, say: Callable[[], None]) -> None:
         try:
