@@ -13,9 +13,12 @@ CGROUPS = Path("/sys/fs/cgroup")
 def cpus(root: Path = CGROUPS) -> float:
     """CPUs that this process may use: the smaller of its cgroup's limit and its affinity."""
     allowed = float(len(os.sched_getaffinity(0)))
-    quota = _first_number(root / "cpu.max", root / "cpu/cpu.cfs_quota_us")
-    period = _second_number(root / "cpu.max") or _first_number(root / "cpu/cpu.cfs_period_us")
-    return min(allowed, quota / period) if quota and period and quota > 0 else allowed
+    # One file in version 2 of cgroups, two in version 1.
+    limit = _words(root / "cpu.max") or _words(root / "cpu/cpu.cfs_quota_us") + _words(root / "cpu/cpu.cfs_period_us")
+    if len(limit) < 2 or limit[0] in ("max", "-1"):
+        return allowed
+    quota, period = map(float, limit)
+    return min(allowed, quota / period)
 
 
 def threads(ranks: int) -> int:
@@ -53,15 +56,6 @@ def oom_kills(root: Path = CGROUPS) -> int:
     return 0
 
 
-def _first_number(*paths: Path) -> float | None:
-    return next((_field(path, 0) for path in paths if path.exists()), None)
-
-
-def _second_number(path: Path) -> float | None:
-    return _field(path, 1) if path.exists() else None
-
-
-def _field(path: Path, index: int) -> float | None:
-    """A file's number at ``index``; ``None`` for ``max``."""
-    fields = path.read_text().split()
-    return float(fields[index]) if len(fields) > index and fields[index] != "max" else None
+def _words(path: Path) -> list[str]:
+    """What a file holds; nothing where there is none."""
+    return path.read_text().split() if path.exists() else []
