@@ -10,7 +10,6 @@ import math
 import mmap
 import os
 import signal
-import struct
 import threading
 import time
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed as dist
 
+from leyden.agent.warm import STEP
 from leyden.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ PROGRESS_SECONDS = 1.0
 AGREE_SECONDS = 0.1
 MOST_STEPS = 10
 """Between two agreements, for steps may become slower at any time."""
-
-STEP = struct.Struct("<q")
 
 
 class Agreement:

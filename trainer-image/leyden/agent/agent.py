@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-from types import FrameType
 
 from leyden.agent.client import RETRY_SECONDS, Client, Unreachable
 from leyden.agent.heart import Heart
@@ -12,7 +11,7 @@ from leyden.agent.ranks import Ranks, warm_up
 from leyden.agent.round import Next, Round
 from leyden.agent.settings import Settings
 from leyden_contract import exit_codes
-from leyden_contract.wire import Gone, Leave, Outcome, RoundAssignment
+from leyden_contract.wire import Gone, Outcome, RoundAssignment
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class Agent:
 
     def run(self) -> int:
         """Train until the run is over or this pod is told to end. Gives the pod's exit code."""
-        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGTERM, lambda *_: self.told_to_end.set())
         warm_up(self.settings.request.local_world_size)
         while True:
             place = self._join()
@@ -37,18 +36,13 @@ class Agent:
                 return exit_codes.STOPPED
             if isinstance(place, Gone):
                 log.info("no round to join: %s", place.reason)
-                return self._code_for(place)
+                codes = {"failed": self.failed_with, "suspended": exit_codes.STOPPED}
+                return codes.get(place.reason, exit_codes.FINISHED)
             match self._train(place):
                 case Next.FINISHED:
                     return exit_codes.FINISHED
                 case Next.STOPPED:
                     return exit_codes.STOPPED
-
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        self.told_to_end.set()
-
-    def _code_for(self, gone: Gone) -> int:
-        return {"failed": self.failed_with, "suspended": exit_codes.STOPPED}.get(gone.reason, exit_codes.FINISHED)
 
     def _join(self) -> RoundAssignment | Gone | None:
         """Wait for a place; ``None`` when the pod was told to end meanwhile."""
@@ -71,13 +65,12 @@ class Agent:
         with Heart(self.client, ranks) as heart:
             try:
                 ranks.start()
-                watched = Round(ranks, heart, self.client, self.told_to_end, self.settings.stop_seconds)
+                watched = Round(ranks, heart, self.client, self.told_to_end)
                 following = watched.run()
             finally:
                 ranks.kill()
         if watched.failed:
             self.failed_with = watched.failed.exit_code or 1
         if following is Next.STOPPED:
-            word = Leave(pod_uid=self.settings.request.pod_uid, round=place.round, outcome=Outcome.STOPPED)
-            self.client.insist(self.client.leave, word)
+            watched.leave(Outcome.STOPPED)
         return following

@@ -5,8 +5,6 @@ import http.client
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
@@ -28,7 +26,6 @@ RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
 LAST_WORD_SECONDS = 3.0
 
-Said = TypeVar("Said", bound=BaseModel)
 log = logging.getLogger(__name__)
 
 
@@ -65,12 +62,12 @@ class Client:
         self._post("/v1/events", events)
 
     def failure(self, failure: Failure) -> None:
-        self._post("/v1/failure", failure)
+        self._insist("/v1/failure", failure)
 
     def leave(self, message: Leave) -> None:
-        self._post("/v1/leave", message)
+        self._insist("/v1/leave", message)
 
-    def insist(self, say: Callable[[Said], None], message: Said) -> None:
+    def _insist(self, path: str, message: BaseModel) -> None:
         """Say something until it is heard, for a while: the coordinator's container may be restarting.
 
         Not for long where this pod was told to end: the coordinator may have gone for good, with the job.
@@ -78,12 +75,13 @@ class Client:
         began = time.monotonic()
         while True:
             try:
-                return say(message)
+                self._post(path, message)
+                return
             except Unreachable as error:
                 patience = LAST_WORD_SECONDS if self._told_to_end.is_set() else PATIENCE_SECONDS
                 if time.monotonic() - began > patience:
                     log.error("not heard by the coordinator: %s", error)
-                    return None
+                    return
                 time.sleep(RETRY_SECONDS)
 
     def _post(self, path: str, message: BaseModel, timeout: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import struct
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from leyden_contract import environment, exit_codes
 from leyden_contract.launch import CheckpointPlan
 from leyden_contract.wire import Failure, RoundAssignment
 
-STEP = struct.Struct("<q")
+POLL_SECONDS = 0.1
 _log_lock = threading.Lock()
 
 
@@ -111,22 +110,18 @@ class Ranks:
         printer.start()
         return Rank(number, local, directory, process, printer)
 
-    def wait(self, seconds: float) -> None:
-        """Return when a rank ends, at the latest after ``seconds``."""
+    def wait(self) -> None:
+        """Return when a rank ends, at the latest after ``POLL_SECONDS``."""
         running = [one.process.sentinel for one in self.ranks if one.code is None]
         if running:
-            connection.wait(running, seconds)
+            connection.wait(running, POLL_SECONDS)
         else:
-            time.sleep(seconds)
-
-    @property
-    def codes(self) -> list[int | None]:
-        return [one.code for one in self.ranks]
+            time.sleep(POLL_SECONDS)
 
     @property
     def done(self) -> bool:
         """Whether all ranks have ended."""
-        return None not in self.codes
+        return all(one.code is not None for one in self.ranks)
 
     @property
     def finished(self) -> bool:
@@ -229,7 +224,7 @@ def _read_step(path: Path) -> int:
     if not path.exists():
         return 0
     content = path.read_bytes()
-    return int(STEP.unpack(content)[0]) if len(content) == STEP.size else 0
+    return int(warm.STEP.unpack(content)[0]) if len(content) == warm.STEP.size else 0
 
 
 def _print_lines(reader: connection.Connection, prefix: bytes) -> None:

@@ -10,8 +10,6 @@ from leyden.agent.heart import Heart
 from leyden.agent.ranks import Ranks
 from leyden_contract.wire import Failure, Leave, Notice, Outcome, in_one_line
 
-POLL_SECONDS = 0.1
-
 UNASKED_SECONDS = 5.0
 """Ranks agree among themselves, so they may stop before this agent gets the notice. It comes in this time."""
 
@@ -32,14 +30,11 @@ class Next(StrEnum):
 class Round:
     """One round on this pod, from the start of its ranks to their end."""
 
-    def __init__(
-        self, ranks: Ranks, heart: Heart, client: Client, told_to_end: threading.Event, stop_seconds: float
-    ) -> None:
+    def __init__(self, ranks: Ranks, heart: Heart, client: Client, told_to_end: threading.Event) -> None:
         self.ranks = ranks
         self.heart = heart
         self.client = client
         self.told_to_end = told_to_end
-        self.stop_seconds = stop_seconds
         self.failed: Failure | None = None
         """The first failure of this round's ranks."""
         self._give_up_at: float | None = None
@@ -49,10 +44,15 @@ class Round:
     def run(self) -> Next:
         """Watch until it is certain what follows. Ranks may still run then, and are to be killed."""
         while True:
-            self.ranks.wait(POLL_SECONDS)
+            self.ranks.wait()
             self._obey()
             if following := self._following():
                 return following
+
+    def leave(self, outcome: Outcome) -> None:
+        """Say this pod's last word."""
+        settings, number = self.ranks.settings, self.ranks.assignment.round
+        self.client.leave(Leave(pod_uid=settings.request.pod_uid, round=number, outcome=outcome))
 
     def _obey(self) -> None:
         if self.told_to_end.is_set() and not self.heart.leaving:
@@ -61,7 +61,7 @@ class Round:
         asked = self.heart.leaving or self.heart.notice in (Notice.REFORM, Notice.STOP)
         if asked and self._give_up_at is None and not self.ranks.done:
             self.ranks.ask_to_stop()
-            self._give_up_at = time.monotonic() + self.stop_seconds
+            self._give_up_at = time.monotonic() + self.ranks.settings.stop_seconds
 
     def _following(self) -> Next | None:
         """What follows, or ``None`` while that is not certain."""
@@ -72,7 +72,7 @@ class Round:
         if self.ranks.done:
             return self._finished() if self.ranks.finished else self._stopped()
         if self._give_up_at is not None and time.monotonic() > self._give_up_at:
-            log.warning("the ranks did not stop within %.0f s", self.stop_seconds)
+            log.warning("the ranks did not stop within %.0f s", self.ranks.settings.stop_seconds)
             return self._leave_or_join()
         return None
 
@@ -83,15 +83,13 @@ class Round:
         self.failed = failures[0]
         for failure in failures:
             log.error("rank %d failed: %s", failure.rank, in_one_line(failure.reason, failure.message))
-            self.client.insist(self.client.failure, failure)
+            self.client.failure(failure)
         return self._leave_or_join()
 
     def _finished(self) -> Next | None:
         """Say so, and stay until all are: if another pod fails now, this one is needed again."""
         if not self._said_finished:
-            settings, number = self.ranks.settings, self.ranks.assignment.round
-            word = Leave(pod_uid=settings.request.pod_uid, round=number, outcome=Outcome.FINISHED)
-            self.client.insist(self.client.leave, word)
+            self.leave(Outcome.FINISHED)
             self._said_finished = True
             self.heart.poke()
         if self.heart.leaving or self.heart.notice is Notice.STOP or self.heart.silent_beats >= SILENT_BEATS:

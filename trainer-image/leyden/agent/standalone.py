@@ -14,8 +14,6 @@ from leyden_contract import exit_codes
 from leyden_contract.launch import Run, ScriptRun
 from leyden_contract.wire import JoinRequest, RoundAssignment, in_one_line
 
-POLL_SECONDS = 0.1
-
 
 def run(script: str, arguments: list[str], processes: int, lightning: Literal["installed", "leyden"]) -> int:
     """Run the ranks of a script to their end. The first failure ends all, and its exit code is ours."""
@@ -53,7 +51,7 @@ def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
     give_up_at = math.inf
     done = False
     while not done and time.monotonic() < give_up_at:
-        ranks.wait(POLL_SECONDS)
+        ranks.wait()
         if told_to_end.is_set() and math.isinf(give_up_at):
             ranks.ask_to_stop()
             give_up_at = time.monotonic() + ranks.settings.stop_seconds

@@ -2,6 +2,10 @@
 
 import ctypes
 import signal
+import struct
+
+STEP = struct.Struct("<q")
+"""A rank's count of what is done, as it stands in the file ``step``."""
 
 PR_SET_PDEATHSIG = 1
 
