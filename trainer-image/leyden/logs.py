@@ -7,6 +7,7 @@ batch contributes nothing, and uneven batches do not skew a mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from leyden.errors import MisconfigurationError, bad_value
-from leyden.reductions import Contribution, Entry, Metrics, Reduced, extreme, merge
+from leyden.reductions import Contribution, Entry, Metrics, Options, Reduced, extreme, merge
 
 if TYPE_CHECKING:
     from leyden.strategies import Strategy
@@ -110,60 +111,50 @@ class Logs:
     """What the epoch's batches came to, once they are over."""
 
     def record(
-        self, name: str, value: Any, options: tuple[Any, ...], batch_size: int | None, add_dataloader_idx: bool
+        self, name: str, value: Any, asked: tuple[Any, ...], batch_size: int | None, add_dataloader_idx: bool
     ) -> None:
         """Keep one ``log`` call; see :meth:`leyden.LightningModule.log`."""
         scope = self.scope
         key = (scope.hook, name, scope.dataloader_idx)
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = self._new_entry(name, options, add_dataloader_idx)
-        elif entry.options != options and not entry.means(self._new_entry(name, options, add_dataloader_idx)):
+            entry = self.entries[key] = self._new_entry(name, asked, add_dataloader_idx)
+        elif entry.asked != asked and entry.options != _in_hook(scope.hook, name, asked):
             raise MisconfigurationError(f"log({name!r}) was called twice in {scope.hook} with different options")
-        if entry.rank_zero_only and self.strategy.global_rank:
+        options = entry.options
+        if options.rank_zero_only and self.strategy.global_rank:
             return
         if isinstance(value, Tensor):
             if value.dim():
                 value = _single(name, value)
             if not value.is_floating_point():
                 value = value.float()
-            value = value.clone() if entry.keep_graph else value.detach().clone()
+            value = value.clone() if options.keep_graph else value.detach().clone()
         elif hasattr(value, "compute") and hasattr(value, "reset"):
             _take_metric(entry, value)
             return
         else:
             value = _number(name, value)
-        if entry.on_step:
-            entry.value = self.strategy.reduce_number(value, entry.reduce) if entry.sync else value
-        if entry.on_epoch:
-            weight = 1 if entry.reduce != "mean" else batch_size or (scope.size() if scope.batch is not None else 1)
-            entry.add(value.detach() if entry.keep_graph and isinstance(value, Tensor) else value, weight)
+        if options.on_step:
+            entry.value = self.strategy.reduce_number(value, options.reduce) if options.sync else value
+        if options.on_epoch:
+            mean = options.reduce == "mean"
+            weight = (batch_size or (scope.size() if scope.batch is not None else 1)) if mean else 1
+            entry.add(value.detach() if options.keep_graph and isinstance(value, Tensor) else value, weight)
 
-    def _new_entry(self, name: str, options: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
-        prog_bar, logger, on_step, on_epoch, reduce, keep_graph, sync, rank_zero_only = options
-        hook = self.scope.hook
+    def _new_entry(self, name: str, asked: tuple[Any, ...], add_dataloader_idx: bool) -> Entry:
         if not isinstance(name, str) or (add_dataloader_idx and "/dataloader_idx_" in name):
             raise bad_value("log() name", name, "a text without '/dataloader_idx_', which is added by itself")
-        if hook in SILENT_HOOKS:
-            raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
-        by_step = hook in STEP_HOOKS
-        if on_step and hook not in BATCH_HOOKS:
-            raise MisconfigurationError(f"log({name!r}, on_step=True) is not possible in {hook}: it has no step")
-        on_step = by_step if on_step is None else on_step
-        on_epoch = not by_step if on_epoch is None else on_epoch
-        if not on_step and not on_epoch:
-            raise MisconfigurationError(f"log({name!r}) with on_step=False and on_epoch=False logs nothing: set one")
         index = self.scope.dataloader_idx
         suffix = f"/dataloader_idx_{index}" if index is not None and add_dataloader_idx else ""
-        named = (name, suffix, options, on_step, on_epoch, prog_bar, logger is not False)
-        return Entry(*named, reduce, sync, keep_graph, rank_zero_only)
+        return Entry(name, suffix, asked, _in_hook(self.scope.hook, name, asked))
 
     def step_values(self, dataloader_idx: int | None = None) -> dict[str, Any]:
         """Last values for loggers, by their names; those of one loader where there are several."""
         return {
             entry.step_name: entry.value
             for (_, _, index), entry in self.entries.items()
-            if entry.on_step and entry.logger and entry.value is not None and index == dataloader_idx
+            if entry.options.on_step and entry.options.logger and entry.value is not None and index == dataloader_idx
         }
 
     def news(self) -> Metrics:
@@ -173,10 +164,11 @@ class Logs:
         """
         found = Metrics({}, {}, {})
         for entry in self.entries.values() if self.reduced is None else ():
-            if entry.on_step and entry.value is not None and entry.value is not entry.told:
+            options = entry.options
+            if options.on_step and entry.value is not None and entry.value is not entry.told:
                 entry.told = entry.value  # a validation in between may give the same name another value
                 names = (entry.full_name, entry.step_name) if self.training else ()
-                found.add(entry.step_name, entry.value, entry.logger, entry.prog_bar, callback=names)
+                found.add(entry.step_name, entry.value, options.logger, options.prog_bar, callback=names)
         for reduced in self.reduced or ():
             reduced.show(found)
         return found
@@ -195,54 +187,50 @@ class Logs:
 
     def _reduced(self) -> list[Reduced]:
         """What was logged since the last time, also on a rank that logged nothing: callbacks must decide alike."""
-        shared: dict[tuple[str, int | None], tuple[Contribution, str, bool, bool]] = {}
+        shared: dict[tuple[str, int | None], tuple[Contribution, Reduced]] = {}
         found: list[Reduced] = []
         for (_, _, index), entry in self.entries.items():
-            if not entry.on_epoch or entry.reduced:
+            options = entry.options
+            if not options.on_epoch or entry.reduced:
                 continue
-            part, shown = entry.contribution(), (entry.logger, entry.prog_bar)
+            part = entry.contribution()
             entry.reduced = part is not None or entry.metric is not None
+            one = Reduced(entry.epoch_name, entry.full_name, math.nan, index, options.logger, options.prog_bar)
             if part is None:
                 if entry.metric is not None:
-                    value = float(entry.metric.compute())
-                    found.append(Reduced(entry.epoch_name, entry.full_name, value, index, *shown))
-            elif entry.sync is False:
-                found.append(Reduced(entry.epoch_name, entry.full_name, merge([part]), index, *shown))
+                    found.append(one._replace(value=float(entry.metric.compute())))
+            elif options.sync is False:
+                found.append(one._replace(value=merge([part])))
             else:
-                shared[entry.epoch_name, index] = (part, entry.full_name, *shown)
+                shared[one.name, index] = (part, one)
         everyone = self.strategy.gather_objects(shared)
         for key in {key: None for given in everyone for key in given}:
-            given = [given[key] for given in everyone if key in given]
-            bare, *shown_by_all = given[0][1:]
-            found.append(Reduced(key[0], bare, merge([part for part, *_ in given]), key[1], *shown_by_all))
+            parts, ones = zip(*(given[key] for given in everyone if key in given), strict=True)
+            found.append(ones[0]._replace(value=merge(parts)))
         return found
 
     def state_dict(self) -> dict[str, Any]:
         """Running sums, so that a run resumed in mid-epoch ends it with the same values."""
         return {
             "\0".join((hook, name, "" if index is None else str(index))): {
-                "options": list(entry.options),
+                "options": list(entry.asked),
                 "suffix": entry.suffix,
                 "total": entry.total.cpu() if isinstance(entry.total, Tensor) else entry.total,
                 "weight": entry.weight,
             }
             for (hook, name, index), entry in self.entries.items()
-            if entry.on_epoch and entry.total is not None
+            if entry.options.on_epoch and entry.total is not None
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Take back :meth:`state_dict`."""
-        outer = self.scope.hook
         for key, kept in state.items():
             hook, name, index = key.split("\0")
-            self.scope.hook = hook
-            entry = self._new_entry(name, tuple(kept["options"]), add_dataloader_idx=False)
-            entry.suffix = kept["suffix"]
-            total = kept["total"]
+            asked, total = tuple(kept["options"]), kept["total"]
+            entry = Entry(name, kept["suffix"], asked, _in_hook(hook, name, asked))
             entry.total = total.to(device) if isinstance(total, Tensor) else total
             entry.weight = kept["weight"]
             self.entries[(hook, name, int(index) if index else None)] = entry
-        self.scope.hook = outer
 
 
 def members(dictionary: Any) -> Iterable[tuple[str, Any]]:
@@ -258,9 +246,7 @@ def members(dictionary: Any) -> Iterable[tuple[str, Any]]:
 class SilentLogs(Logs):
     """Takes nothing, for runs that measure what remains without it."""
 
-    def record(
-        self, name: str, value: Any, options: tuple[Any, ...], batch_size: int | None, add_dataloader_idx: bool
-    ) -> None:
+    def record(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
@@ -272,13 +258,28 @@ def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:
             if key not in merged:
                 merged[key] = dict(kept)
                 continue
-            mine = merged[key]
-            if kept["options"][4] in ("mean", "sum"):
+            mine, reduce = merged[key], Options(*kept["options"]).reduce
+            if reduce in ("mean", "sum"):
                 mine["total"] = mine["total"] + kept["total"]
                 mine["weight"] += kept["weight"]
             else:
-                mine["total"] = extreme(kept["options"][4], mine["total"], kept["total"])
+                mine["total"] = extreme(reduce, mine["total"], kept["total"])
     return merged
+
+
+def _in_hook(hook: str, name: str, asked: tuple[Any, ...]) -> Options:
+    """What the options of a ``log`` call mean in a hook. Raises ``MisconfigurationError`` where it is not possible."""
+    options = Options(*asked)
+    if hook in SILENT_HOOKS:
+        raise MisconfigurationError(f"log({name!r}) is not possible in {hook or 'this place'}: no epoch is running")
+    if options.on_step and hook not in BATCH_HOOKS:
+        raise MisconfigurationError(f"log({name!r}, on_step=True) is not possible in {hook}: it has no step")
+    by_step = hook in STEP_HOOKS
+    on_step = by_step if options.on_step is None else options.on_step
+    on_epoch = not by_step if options.on_epoch is None else options.on_epoch
+    if not on_step and not on_epoch:
+        raise MisconfigurationError(f"log({name!r}) with on_step=False and on_epoch=False logs nothing: set one")
+    return options._replace(on_step=on_step, on_epoch=on_epoch, logger=options.logger is not False)
 
 
 def _take_metric(entry: Entry, metric: Any) -> None:
@@ -289,7 +290,7 @@ def _take_metric(entry: Entry, metric: Any) -> None:
             "one as an attribute of the module"
         )
     entry.metric = metric
-    if entry.on_step:
+    if entry.options.on_step:
         entry.value = getattr(metric, "last", getattr(metric, "_forward_cache", None))
 
 

@@ -71,6 +71,19 @@ class Reduced(NamedTuple):
         metrics.add(self.name, self.value, self.logger, self.prog_bar, callback=(self.bare, self.name))
 
 
+class Options(NamedTuple):
+    """How a name is logged, in the order in which a checkpoint holds them."""
+
+    prog_bar: bool
+    logger: bool
+    on_step: bool
+    on_epoch: bool
+    reduce: str
+    keep_graph: bool
+    sync: bool | None
+    rank_zero_only: bool
+
+
 @dataclass(slots=True)
 class Entry:
     """All that one name holds in one hook."""
@@ -78,15 +91,10 @@ class Entry:
     name: str
     suffix: str
     """Says which loader of several."""
-    options: tuple[Any, ...]
-    on_step: bool
-    on_epoch: bool
-    prog_bar: bool
-    logger: bool
-    reduce: str
-    sync: bool | None
-    keep_graph: bool
-    rank_zero_only: bool
+    asked: tuple[Any, ...]
+    """The options as ``log`` was given them."""
+    options: Options
+    """What they mean in the hook."""
     value: Any = None
     told: Any = None
     """The value that was asked for last."""
@@ -102,23 +110,20 @@ class Entry:
 
     @property
     def step_name(self) -> str:
-        return f"{self.name}_step{self.suffix}" if self.on_epoch else self.full_name
+        return f"{self.name}_step{self.suffix}" if self.options.on_epoch else self.full_name
 
     @property
     def epoch_name(self) -> str:
-        return f"{self.name}_epoch{self.suffix}" if self.on_step else self.full_name
+        return f"{self.name}_epoch{self.suffix}" if self.options.on_step else self.full_name
 
     def add(self, value: Any, weight: float) -> None:
         """Take a value into the epoch's running result."""
-        if self.reduce == "mean":
+        reduce = self.options.reduce
+        if reduce in ("mean", "sum"):
             self._accumulate(value, weight)
-            self.weight += weight
-        elif self.reduce == "sum":
-            self._accumulate(value, 1)
         else:
-            self.total = value if self.total is None else extreme(self.reduce, self.total, value)
-        if not self.weight:
-            self.weight = 1
+            self.total = value if self.total is None else extreme(reduce, self.total, value)
+        self.weight += weight
 
     def _accumulate(self, value: Any, weight: float) -> None:
         if isinstance(self.total, Tensor):
@@ -136,7 +141,7 @@ class Entry:
             return ("mean", numerator, denominator)
         if self.total is None:
             return None
-        return (self.reduce, float(self.total), float(self.weight))
+        return (self.options.reduce, float(self.total), float(self.weight))
 
     def reset(self) -> None:
         self.value = self.told = self.total = None
@@ -145,11 +150,6 @@ class Entry:
         if self.metric is not None:
             self.metric.reset()
             self.metric = None
-
-    def means(self, other: Entry) -> bool:
-        """Whether another asks for the same, though not in the same words."""
-        names = ("on_step", "on_epoch", "prog_bar", "logger", "reduce", "sync", "keep_graph", "rank_zero_only")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 def extreme(reduce: str, one: Any, other: Any) -> Any:
