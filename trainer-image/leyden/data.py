@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from leyden.errors import MisconfigurationError, only_weights
 from leyden.hooks import DataHooks
-from leyden.hparams import HyperparametersMixin, remember_arguments
+from leyden.hparams import HyperparametersMixin
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
@@ -33,11 +33,6 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
 
     name: str | None = None
     trainer: Trainer | None = None
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        module = super().__new__(cls)
-        remember_arguments(module, args, kwargs)
-        return module
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "trainer": None}  # a copy, or what is pickled, belongs to no run

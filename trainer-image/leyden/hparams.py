@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -51,14 +51,6 @@ class ConstructorCall:
         return ConstructorCall, (self.args, self.kwargs)
 
 
-def remember_arguments(owner: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Keep what a constructor was called with, before ``__init__`` runs.
-
-    That is how ``load_from_checkpoint`` can rebuild a module that never called ``save_hyperparameters``.
-    """
-    vars(owner)["_constructor_call"] = ConstructorCall(tuple(args), kwargs)
-
-
 @functools.cache
 def constructor_signature(owner: type) -> inspect.Signature:
     """Of ``owner.__init__``, with ``self``. Kept, because each save asks for it."""
@@ -67,7 +59,7 @@ def constructor_signature(owner: type) -> inspect.Signature:
 
 def constructor_arguments(owner: Any) -> dict[str, Any]:
     """The arguments of ``owner``'s constructor by name, defaults included; ``**kwargs`` are merged in."""
-    call = vars(owner).get("_constructor_call") or ConstructorCall()
+    call: ConstructorCall = owner._constructor_call
     signature = constructor_signature(type(owner))  # type: ignore[arg-type]  # classes are hashable
     try:
         bound = signature.bind(owner, *call.args, **call.kwargs)
@@ -136,6 +128,24 @@ class HyperparametersMixin:
     CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
     CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
 
+    hparams_name: str | None = None
+    """The constructor argument that they all were entries of; ``kwargs`` where they were arguments themselves."""
+
+    logs_hyperparameters = False
+    """Whether they were saved for loggers too."""
+
+    _constructor_call: ConstructorCall
+    _hparams: AttributeDict
+    _hparams_initial: AttributeDict
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep what the constructor is called with, before ``__init__`` runs: that is how ``load_from_checkpoint`` can
+        rebuild a module that never called ``save_hyperparameters``."""
+        owner = super().__new__(cls)
+        vars(owner)["_constructor_call"] = ConstructorCall(args, kwargs)
+        vars(owner).update(_hparams=AttributeDict(), _hparams_initial=AttributeDict())
+        return owner
+
     def save_hyperparameters(
         self, *args: Any, ignore: str | Sequence[str] | None = None, frame: Any = None, logger: bool = True
     ) -> None:
@@ -161,36 +171,24 @@ class HyperparametersMixin:
             for arg in args:
                 chosen.update(_entries(arg) if not isinstance(arg, str) else {})
         kept = {name: value for name, value in {**self.hparams, **chosen}.items() if name not in ignored}
-        vars(self)["_hparams"] = AttributeDict(kept)
-        vars(self)["_hparams_initial"] = _copy(self.hparams)
-        vars(self)["_log_hparams"] = logger
+        self._hparams = AttributeDict(kept)
+        self._hparams_initial = _copy(self._hparams)
+        self.logs_hyperparameters = logger
         held = [name for name, value in given.items() if chosen is not given and value is args[0]]
-        vars(self)["_hparams_name"] = "kwargs" if not args or isinstance(args[0], str) else next(iter(held), None)
-
-    @property
-    def hparams_name(self) -> str | None:
-        """The constructor argument that they all were entries of; ``kwargs`` where they were arguments themselves."""
-        name: str | None = vars(self).get("_hparams_name")
-        return name
+        self.hparams_name = "kwargs" if not args or isinstance(args[0], str) else next(iter(held), None)
 
     def remove_ignored_hparams(self, ignore_list: Sequence[str]) -> None:
         """Forget hyperparameters that a base class saved."""
-        for kept in (self.hparams, vars(self).setdefault("_hparams_initial", AttributeDict())):
+        for kept in (self._hparams, self._hparams_initial):
             for name in ignore_list:
                 kept.pop(name, None)
 
     @property
-    def logs_hyperparameters(self) -> bool:
-        """Whether they were saved for loggers too."""
-        return bool(vars(self).get("_log_hparams"))
-
-    @property
     def hparams(self) -> AttributeDict:
         """The hyperparameters kept so far; changes to it are kept too."""
-        kept: AttributeDict = vars(self).setdefault("_hparams", AttributeDict())
-        return kept
+        return self._hparams
 
     @property
     def hparams_initial(self) -> AttributeDict:
         """The hyperparameters as they were saved, whatever has happened to them since."""
-        return _copy(vars(self).get("_hparams_initial", AttributeDict()))
+        return _copy(self._hparams_initial)

@@ -13,14 +13,14 @@ from torch.optim import Optimizer
 
 from leyden.errors import MisconfigurationError, one_of, only_weights
 from leyden.hooks import DataHooks
-from leyden.hparams import HyperparametersMixin, remember_arguments
+from leyden.hparams import HyperparametersMixin
 from leyden.module_hooks import ModuleHooks
 from leyden.module_logging import ModuleLogging
+from leyden.optim import LightningOptimizer, clip, explain_backward
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leyden.optim import LightningOptimizer
     from leyden.trainer import Trainer
 
 
@@ -41,11 +41,6 @@ class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHook
 
     __jit_ignored_attributes__: ClassVar[list[str]] = ["example_input_array"]
     __jit_unused_properties__: ClassVar[list[str]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        module = super().__new__(cls)
-        remember_arguments(module, args, kwargs)
-        return module
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,8 +156,6 @@ class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHook
         try:
             loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
         except RuntimeError as error:
-            from leyden.optim import explain_backward
-
             explain_backward(loss, error)
             raise
 
@@ -185,8 +178,6 @@ class LightningModule(HyperparametersMixin, ModuleLogging, ModuleHooks, DataHook
 
         Defaults: the Trainer's, which what is given must not contradict, and ``"norm"``.
         """
-        from leyden.optim import clip
-
         limit = self._as_trainer_has_it("gradient_clip_val", gradient_clip_val)
         clip(optimizer, limit, self._as_trainer_has_it("gradient_clip_algorithm", gradient_clip_algorithm) or "norm")
 
