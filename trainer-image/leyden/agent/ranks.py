@@ -165,12 +165,8 @@ class Ranks:
         """How a rank ended, from its own words or from its exit code."""
         code = one.code or 0
         request = self.settings.request
-        reason, message = self._by_code(code)
-        at, retryable = one.ended or datetime.now(UTC), code != exit_codes.MISCONFIGURED
         left = one.directory / rank.FAILURE_FILE
-        if left.exists():
-            ending = rank.Ending.model_validate_json(left.read_text())
-            reason, message, at, retryable = ending.reason, ending.message, ending.at, ending.retryable
+        ending = rank.Ending.model_validate_json(left.read_text()) if left.exists() else self._by_code(one, code)
         return Failure(
             pod=request.pod,
             pod_uid=request.pod_uid,
@@ -180,19 +176,19 @@ class Ranks:
             local_rank=one.local,
             exit_code=code if code >= 0 else None,
             signal=signal.Signals(-code).name if code < 0 else None,
-            reason=reason,
-            message=message,
-            at=at,
-            retryable=retryable,
+            **ending.model_dump(),
         )
 
-    def _by_code(self, code: int) -> tuple[str, str]:
+    def _by_code(self, one: Rank, code: int) -> rank.Ending:
+        misconfigured = code == exit_codes.MISCONFIGURED
         if code >= 0:
-            return ("Misconfigured" if code == exit_codes.MISCONFIGURED else "ExitCode"), f"exit code {code}"
-        name = signal.Signals(-code).name
-        if name == "SIGKILL" and machine.oom_kills() > self.oom_kills:
-            return "OOMKilled", "killed by the kernel: the pod's memory limit was reached"
-        return "Killed", f"killed by {name}"
+            reason, message = "Misconfigured" if misconfigured else "ExitCode", f"exit code {code}"
+        elif code == -signal.SIGKILL and machine.oom_kills() > self.oom_kills:
+            reason, message = "OOMKilled", "killed by the kernel: the pod's memory limit was reached"
+        else:
+            reason, message = "Killed", f"killed by {signal.Signals(-code).name}"
+        at = one.ended or datetime.now(UTC)
+        return rank.Ending(reason=reason, message=message, at=at, retryable=not misconfigured)
 
 
 def variables(settings: Settings, assignment: RoundAssignment, local: int, directory: Path) -> dict[str, str]:
