@@ -58,17 +58,20 @@ class GlobalBatches(Sampler[list[int]]):
         """Number of samples in an epoch, over all ranks."""
         return len(self.sampler)  # type: ignore[arg-type]  # map-style samplers are sized
 
+    @property
+    def whole(self) -> int:
+        """Number of samples in a batch of all ranks."""
+        return self.batch_size * self.place.world_size
+
     def __len__(self) -> int:
-        left = max(0, self.samples - self.cursor)
-        whole = self.batch_size * self.place.world_size
+        left, whole = max(0, self.samples - self.cursor), self.whole
         if self.drop_last:
             return left // whole
         steps, rest = divmod(left, whole)
         return steps + (rest > (0 if self.place.pad else self.place.rank))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self._order()[self.cursor :]
-        whole = self.batch_size * self.place.world_size
+        order, whole = self._order()[self.cursor :], self.whole
         for start in range(0, len(order), whole):
             batch = order[start : start + whole]
             if self.drop_last and len(batch) < whole:
@@ -219,18 +222,12 @@ class Source:
             self.watched.batches = copy.copy(self.watched.batches)
             self.watched.batches.drop_last = False
 
-    def samples_after(self, batches: int) -> int | None:
-        """The cursor once ``batches`` more batches are consumed, or ``None`` where it is not kept."""
-        if self.batches is None:
-            return None
-        whole = self.batches.batch_size * self.batches.place.world_size
-        return min(self.batches.samples, self.batches.cursor + batches * whole)
-
     def state_dict(self, batches: int) -> dict[str, Any]:
         """Where the epoch stands after ``batches`` batches since it was started or resumed."""
         if self.batches is None:
             return {}
-        return {"samples": self.samples_after(batches), "order": self.batches.drawn_from}
+        consumed = self.batches.cursor + batches * self.batches.whole
+        return {"samples": min(self.batches.samples, consumed), "order": self.batches.drawn_from}
 
     def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
         """Go on where a :meth:`state_dict` says. Returns how many batches must be read and thrown away instead."""

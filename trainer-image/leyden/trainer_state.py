@@ -383,4 +383,4 @@ class TrainerState:
         batches = self.training_source.batches if self.training_source is not None else None
         if batches is None:
             return None
-        return batches.batch_size * batches.place.world_size * self.accumulate_grad_batches
+        return batches.whole * self.accumulate_grad_batches
