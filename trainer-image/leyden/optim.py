@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 CONFIG_KEYS = ("optimizer", "lr_scheduler", "monitor")
 INTERVALS = ("epoch", "step")
 CLIP_ALGORITHMS = ("norm", "value")
-SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
 @dataclass
@@ -38,6 +37,9 @@ class LRSchedulerConfig:
     strict: bool = True
     name: str | None = None
     reduce_on_plateau: bool = False
+
+
+SCHEDULER_KEYS = tuple(field.name for field in fields(LRSchedulerConfig))
 
 
 def configure(module: LightningModule) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
@@ -133,10 +135,9 @@ def step_schedulers(trainer: Trainer, interval: str, done: int, plateau: bool) -
     for config in trainer.lr_scheduler_configs:
         if config.interval != interval or config.reduce_on_plateau != plateau or done % config.frequency:
             continue
-        metric = _monitored(trainer, config) if config.reduce_on_plateau else None
-        if config.reduce_on_plateau and metric is None:
-            continue
-        trainer.lightning_module.lr_scheduler_step(config.scheduler, metric)
+        metric = _monitored(trainer, config) if plateau else None
+        if metric is not None or not plateau:
+            trainer.lightning_module.lr_scheduler_step(config.scheduler, metric)
 
 
 def _monitored(trainer: Trainer, config: LRSchedulerConfig) -> Any:
