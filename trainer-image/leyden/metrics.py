@@ -45,7 +45,8 @@ class Metric:
 
     def compute(self) -> Tensor:
         """The value over all ranks and batches since :meth:`reset`; NaN where there were none. A collective call."""
-        device = torch.device("cuda", torch.cuda.current_device()) if _needs_cuda() else torch.device("cpu")
+        on_gpus = dist.is_initialized() and "nccl" in dist.get_backend()
+        device = torch.device("cuda", torch.cuda.current_device()) if on_gpus else torch.device("cpu")
         sums = torch.zeros(2, dtype=torch.float64) if self._sums is None else self._sums
         sums = sums.to(device, copy=True)
         if dist.is_initialized():
@@ -77,7 +78,3 @@ class Mean(Metric):
         """``value``: a number, or a tensor, of which each element counts ``weight``."""
         values = torch.as_tensor(value, dtype=torch.float64)
         self.add(values.sum() * weight, values.numel() * weight)
-
-
-def _needs_cuda() -> bool:
-    return dist.is_initialized() and "nccl" in dist.get_backend()
