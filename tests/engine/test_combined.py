@@ -54,6 +54,26 @@ def test_modes(mode: str, expected: list[Any]) -> None:
     assert list(combined) == expected and len(combined) == len(expected)
 
 
+def test_loaders_begin_anew_only_while_one_goes_on() -> None:
+    class Counted(list[str]):
+        begun = 0
+
+        def __iter__(self) -> Any:
+            self.begun += 1
+            return super().__iter__()
+
+    class Loader:
+        def __init__(self, batches: Counted) -> None:
+            self.batches = batches
+
+        def __iter__(self) -> Any:
+            return iter(self.batches)
+
+    short, long = Counted(["x"]), Counted(["a", "b"])
+    assert len(list(CombinedLoader([Loader(short), Loader(long)], "max_size_cycle"))) == 2
+    assert (short.begun, long.begun) == (3, 1)
+
+
 def test_an_unknown_mode_names_the_known() -> None:
     with pytest.raises(MisconfigurationError, match=r"mode='shortest' .* 'min_size'"):
         CombinedLoader([], "shortest")

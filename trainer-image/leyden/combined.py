@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,9 @@ from leyden.errors import MisconfigurationError, one_of
 from leyden.loaders import Place, Source, prepare
 
 MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
+
+END = object()
+"""What follows a loader's last batch; ``None`` may be one."""
 
 Triple = tuple[Any, int, int]
 """Batch, its index, and the loader's index."""
@@ -56,36 +60,33 @@ class CombinedLoader(Iterable[Triple]):
                 for batch_idx, batch in enumerate(loader):
                     yield batch, batch_idx, index
             return
-        readers = [_Reader(loader) for loader in self._flat]
-        cycles = self.mode == "max_size_cycle"
-        batch_idx = 0
-        while readers:
-            batches = [reader.next(cycles) for reader in readers]
-            ended = [reader.ended for reader in readers]
-            if any(ended) if self.mode == "min_size" else all(ended):
-                return
+        rows: Iterable[Sequence[Any]]
+        if self.mode == "min_size":
+            rows = zip(*self._flat, strict=False)
+        elif self.mode == "max_size":
+            rows = zip_longest(*self._flat)
+        else:
+            rows = _cycled(self._flat)
+        for batch_idx, batches in enumerate(rows):
             yield tree_unflatten(batches, self._shape), batch_idx, 0
-            batch_idx += 1
 
 
-class _Reader:
-    """One loader of several."""
-
-    def __init__(self, loader: Iterable[Any]):
-        self._loader = loader
-        self._batches = iter(loader)
-        self.ended = False
-        """Whether its first pass is over."""
-
-    def next(self, cycles: bool) -> Any:
-        """The next batch; after the last, one from the beginning or ``None``."""
-        for batch in self._batches:
-            return batch
-        self.ended = True
-        if cycles:
-            self._batches = iter(self._loader)
-            return next(self._batches, None)
-        return None
+def _cycled(loaders: list[Any]) -> Iterator[list[Any]]:
+    """Batches of all loaders to the end of the longest; each of the others begins anew where it has ended."""
+    readers = [iter(loader) for loader in loaders]
+    running = set(range(len(loaders)))
+    while running:
+        batches = []
+        for index, loader in enumerate(loaders):
+            batch = next(readers[index], END)
+            if batch is END:
+                running.discard(index)
+                if not running:
+                    return
+                readers[index] = iter(loader)
+                batch = next(readers[index], None)
+            batches.append(batch)
+        yield batches
 
 
 @dataclass
