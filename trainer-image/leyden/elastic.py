@@ -134,12 +134,9 @@ class RankDirectory:
         self._since: tuple[float, int] | None = None
         self._one_at_a_time = threading.Lock()
         """Progress is written by the training's thread, checkpoints by the one that saves."""
-        file = os.open(path / "step", os.O_RDWR | os.O_CREAT)
-        try:
-            os.ftruncate(file, STEP.size)
-            self._counter = mmap.mmap(file, STEP.size)
-        finally:
-            os.close(file)
+        with (path / "step").open("a+b") as file:
+            file.truncate(STEP.size)
+            self._counter = mmap.mmap(file.fileno(), STEP.size)
 
     def tick(self) -> None:
         """Show that another batch, of whatever stage, or another checkpoint is done."""
