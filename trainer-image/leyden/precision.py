@@ -14,16 +14,7 @@ from leyden import nested
 from leyden.errors import one_of
 
 CPU = torch.device("cpu")
-ALIASES: dict[object, str] = {
-    None: "32-true",
-    64: "64-true",
-    "64": "64-true",
-    32: "32-true",
-    "32": "32-true",
-    16: "16-mixed",
-    "16": "16-mixed",
-    "bf16": "bf16-mixed",
-}
+ALIASES = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 TYPES = {
     "64-true": torch.float64,
     "32-true": torch.float32,
@@ -39,10 +30,10 @@ class Precision:
     states stay in float32 while the steps run under autocast, in float16 with a gradient scaler."""
 
     def __init__(self, precision: object = None, device: torch.device | str = CPU):
-        name = ALIASES.get(precision, precision) if isinstance(precision, (str, int, type(None))) else precision
-        if name not in TYPES:
+        given = "32" if precision is None else str(precision)
+        self.name = self.precision = ALIASES.get(given, given)
+        if self.name not in TYPES:
             raise one_of("precision", precision, TYPES)
-        self.name = self.precision = str(name)
         self.device = torch.device(device)
         self.dtype = TYPES[self.name]
         self.mixed = self.name.endswith("-mixed")
