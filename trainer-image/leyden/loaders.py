@@ -104,12 +104,10 @@ class GlobalBatches(Sampler[list[int]]):
             torch.manual_seed(source["seed"])
             if hasattr(sampler, "generator"):
                 sampler.generator = torch.Generator().manual_seed(source["seed"])
-            return list(sampler)
-        rng.restore(source["rng"])
-        if source["generator"] is None:
-            return list(sampler)
-        generator = self.sampler.generator  # type: ignore[attr-defined]  # it had one when this was recorded
-        generator.set_state(source["generator"])
+        else:
+            rng.restore(source["rng"])
+            if source["generator"] is not None:  # then the sampler had one when this was recorded, which goes on
+                sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]
         return list(sampler)
 
     def start_epoch(self, epoch: int) -> None:
