@@ -155,9 +155,10 @@ class HyperparametersMixin:
         keeps nothing. What ``ignore`` names goes also where a base class has saved it.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
-        caller = inspect.currentframe() if frame is None else None
+        if frame is None and (own := inspect.currentframe()) is not None:
+            frame = own.f_back
         # As they are now: a constructor may have put something in the place of a default; a dataclass does so later.
-        running = {} if is_dataclass(self) else running_arguments(self, caller.f_back if caller else frame)
+        running = {} if is_dataclass(self) else running_arguments(self, frame)
         given = {**constructor_arguments(self), **running}
         if not args:
             chosen = given
@@ -167,15 +168,16 @@ class HyperparametersMixin:
                 raise bad_value("save_hyperparameters", unknown[0], f"a constructor argument: {', '.join(given)}")
             chosen = {name: given[name] for name in args}
         else:
-            chosen = {}
-            for arg in args:
-                chosen.update(_entries(arg) if not isinstance(arg, str) else {})
+            given_whole = [_entries(arg) for arg in args if not isinstance(arg, str)]
+            chosen = {name: value for entries in given_whole for name, value in entries.items()}
         kept = {name: value for name, value in {**self.hparams, **chosen}.items() if name not in ignored}
         self._hparams = AttributeDict(kept)
         self._hparams_initial = _copy(self._hparams)
         self.logs_hyperparameters = logger
-        held = [name for name, value in given.items() if chosen is not given and value is args[0]]
-        self.hparams_name = "kwargs" if not args or isinstance(args[0], str) else next(iter(held), None)
+        if not args or isinstance(args[0], str):
+            self.hparams_name = "kwargs"
+        else:
+            self.hparams_name = next((name for name, value in given.items() if value is args[0]), None)
 
     def remove_ignored_hparams(self, ignore_list: Sequence[str]) -> None:
         """Forget hyperparameters that a base class saved."""
