@@ -24,6 +24,9 @@ from leyden_contract.launch import CheckpointPlan
 from leyden_contract.wire import Failure, RoundAssignment
 
 POLL_SECONDS = 0.1
+STOP_SECONDS = 45.0
+"""How long ranks may take to commit a checkpoint and stop. Below the pod's grace period of 60 s."""
+
 _log_lock = threading.Lock()
 
 
@@ -78,6 +81,8 @@ class Ranks:
     assignment: RoundAssignment
     ranks: list[Rank] = field(default_factory=list)
     oom_kills: int = 0
+    stop_by: float | None = None
+    """When ranks that were asked to stop must have ended, by the monotonic clock."""
 
     def directory(self, local: int) -> Path:
         """What a rank shares with us."""
@@ -137,11 +142,17 @@ class Ranks:
 
         A rank without a step counter does not know Leyden (or has nothing to save yet) and gets SIGTERM instead.
         """
+        self.stop_by = time.monotonic() + STOP_SECONDS
         for one in self.ranks:
             (one.directory / "stop").touch()
             if one.code is None and not (one.directory / "step").exists():
                 one.terminated = True
                 one.signal(signal.SIGTERM)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the ranks were asked to stop, and had the time for it."""
+        return self.stop_by is not None and time.monotonic() > self.stop_by
 
     def kill(self) -> None:
         """End all ranks and what they started, now."""

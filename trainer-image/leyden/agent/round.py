@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from leyden.agent.client import Client
 from leyden.agent.heart import Heart
-from leyden.agent.ranks import Ranks
+from leyden.agent.ranks import STOP_SECONDS, Ranks
 from leyden_contract.wire import Failure, Leave, Notice, Outcome, in_one_line
 
 UNASKED_SECONDS = 5.0
@@ -37,7 +37,6 @@ class Round:
         self.told_to_end = told_to_end
         self.failed: Failure | None = None
         """The first failure of this round's ranks."""
-        self._give_up_at: float | None = None
         self._ended_at: float | None = None
         self._said_finished = False
 
@@ -59,9 +58,8 @@ class Round:
             log.info("told to end: asking the ranks for a checkpoint")
             self.heart.leave()
         asked = self.heart.leaving or self.heart.notice in (Notice.REFORM, Notice.STOP)
-        if asked and self._give_up_at is None and not self.ranks.done:
+        if asked and self.ranks.stop_by is None and not self.ranks.done:
             self.ranks.ask_to_stop()
-            self._give_up_at = time.monotonic() + self.ranks.settings.stop_seconds
 
     def _following(self) -> Next | None:
         """What follows, or ``None`` while that is not certain."""
@@ -71,8 +69,8 @@ class Round:
             return self._fail(failures)
         if self.ranks.done:
             return self._finished() if self.ranks.finished else self._stopped()
-        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
-            log.warning("the ranks did not stop within %.0f s", self.ranks.settings.stop_seconds)
+        if self.ranks.overdue:
+            log.warning("the ranks did not stop within %.0f s", STOP_SECONDS)
             return self._leave_or_join()
         return None
 
@@ -98,7 +96,7 @@ class Round:
 
     def _stopped(self) -> Next | None:
         """Ranks that stopped unasked have heard of the reason before this agent did; without one it is a failure."""
-        if self._give_up_at is not None or self.heart.notice is not Notice.NONE or self.heart.leaving:
+        if self.ranks.stop_by is not None or self.heart.notice is not Notice.NONE or self.heart.leaving:
             return self._leave_or_join()
         return self._fail(self.ranks.stops()) if self._ended_since(UNASKED_SECONDS) else None
 

@@ -30,9 +30,6 @@ class Settings:
     directory: Path = field(default_factory=lambda: Path(gettempdir()) / f"leyden-{os.getpid()}")
     """Holds one directory per round and local rank."""
 
-    stop_seconds: float = 45.0
-    """How long ranks may take to commit a checkpoint and stop. Below the pod's grace period of 60 s."""
-
 
 def from_environment(values: Mapping[str, str]) -> Settings:
     """The settings that the operator wrote into the pod. Raises :class:`BadSetting`."""

@@ -1,10 +1,8 @@
 """One node without a coordinator: what ``torchrun --standalone --nproc-per-node N`` does, for a laptop."""
 
-import math
 import os
 import signal
 import threading
-import time
 from typing import Literal
 
 from leyden.agent.machine import free_port
@@ -48,13 +46,11 @@ def run(script: str, arguments: list[str], processes: int, lightning: Literal["i
 
 
 def _watch(ranks: Ranks, told_to_end: threading.Event) -> int:
-    give_up_at = math.inf
     done = False
-    while not done and time.monotonic() < give_up_at:
+    while not done and not ranks.overdue:
         ranks.wait()
-        if told_to_end.is_set() and math.isinf(give_up_at):
+        if told_to_end.is_set() and ranks.stop_by is None:
             ranks.ask_to_stop()
-            give_up_at = time.monotonic() + ranks.settings.stop_seconds
         done = ranks.done  # before the look at failures: a rank that ends after it is not among them
         if failures := ranks.failures():
             print(f"rank {failures[0].rank} failed: {in_one_line(failures[0].reason, failures[0].message)}")
