@@ -45,4 +45,4 @@ def move(batch: Any, device: torch.device | str) -> Any:
         there = value.to(device)
         return value if there is None else there
 
-    return apply(batch, lambda value: isinstance(value, Tensor) or hasattr(value, "to"), moved)
+    return apply(batch, lambda value: hasattr(value, "to"), moved)

@@ -35,17 +35,11 @@ class ModelSummary:
         self._sizes: dict[str, tuple[Any, Any]] = {}
         if getattr(model, "example_input_array", None) is not None:
             self._run(model)
-        self.param_nums = [sum(map(_size, part.parameters())) for _, part in self.named_modules]
-
-    @property
-    def in_sizes(self) -> list[Any]:
+        sizes = [self._sizes.get(name, (UNKNOWN, UNKNOWN)) for name in self.layer_names]
+        self.in_sizes = [shapes for shapes, _ in sizes]
         """Shapes of each layer's inputs; ``?`` for one that did not run."""
-        return [self._sizes.get(name, (UNKNOWN, UNKNOWN))[0] for name in self.layer_names]
-
-    @property
-    def out_sizes(self) -> list[Any]:
-        """Shapes of each layer's outputs."""
-        return [self._sizes.get(name, (UNKNOWN, UNKNOWN))[1] for name in self.layer_names]
+        self.out_sizes = [shapes for _, shapes in sizes]
+        self.param_nums = [sum(map(_size, part.parameters())) for _, part in self.named_modules]
 
     @property
     def total_training_modes(self) -> dict[str, int]:
