@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
 import torch
 
 from leyden.errors import bad_value
@@ -33,7 +34,7 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     os.environ[SEED_VARIABLE] = str(chosen)
     os.environ[WORKERS_VARIABLE] = str(int(workers))
     random.seed(chosen)
-    _numpy().random.seed(chosen)
+    numpy.random.seed(chosen)
     torch.manual_seed(chosen)
     if verbose:
         print(f"Seed set to {chosen}")
@@ -68,7 +69,6 @@ def seed_worker(worker: int, rank: int) -> None:
         seeds.append(state)
     torch.manual_seed(seeds[0])
     random.seed((seeds[1] << 32) | seeds[2])
-    numpy = _numpy()
     numpy.random.seed(numpy.random.SeedSequence([run, worker, rank]).generate_state(4))
 
 
@@ -79,12 +79,11 @@ def global_seed() -> int:
 
 def snapshot(device: torch.device | None = None) -> dict[str, Any]:
     """The state of all generators of this process, of types that ``torch.load(weights_only=True)`` reads."""
-    numpy = _numpy()
     version, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = numpy.random.get_state()
     state: dict[str, Any] = {
-        "python": (version, torch.from_numpy(numpy.array(numbers, dtype="int64")), gauss),
-        "numpy": (name, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)),
+        "python": (version, torch.from_numpy(numpy.array(numbers, "int64")), gauss),
+        "numpy": (name, torch.from_numpy(numpy.array(keys, "int64")), int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
     }
     if device is not None and device.type == "cuda":
@@ -97,7 +96,7 @@ def restore(state: dict[str, Any], device: torch.device | None = None) -> None:
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    _numpy().random.set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    numpy.random.set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and device is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
@@ -111,9 +110,3 @@ def isolated(device: torch.device | None = None) -> Iterator[None]:
         yield
     finally:
         restore(before, device)
-
-
-def _numpy() -> Any:
-    import numpy  # torch has imported it already, where it is installed
-
-    return numpy
