@@ -8,17 +8,10 @@ import importlib.util
 
 from leyden.agent.warm import die_with_parent
 
-MODULES = {
-    "torch": (
-        *("torch", "torch.distributed", "torch.nn.parallel", "torch.optim", "torch.utils.data"),
-        "leyden.entry",
-    ),
-    "jsonargparse": ("leyden.cli.parser",),
-}
+MODULES = {"torch": "leyden.entry", "jsonargparse": "leyden.cli.parser"}
 """Package -> what is imported where it is installed: an image for scripts alone may lack some."""
 
 die_with_parent()
-for package, names in MODULES.items():
+for package, name in MODULES.items():
     if importlib.util.find_spec(package):
-        for name in names:
-            importlib.import_module(name)
+        importlib.import_module(name)
