@@ -182,6 +182,19 @@ def test_older_names_still_work() -> None:
     ]
 
 
+def test_older_names_work_in_callbacks_that_watch_metrics() -> None:
+    calls: list[str] = []
+
+    class Stopping(L.callbacks.EarlyStopping):
+        def on_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            calls.append(trainer.state.stage or "")
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    stopping = Stopping("val", strict=False)
+    L.Trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=stopping, **options).fit(OlderNames())
+    assert calls == ["validate", "train"]
+
+
 def test_minus_one_skips_the_rest_of_the_epoch() -> None:
     class Impatient(Recorded):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:

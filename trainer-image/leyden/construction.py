@@ -46,7 +46,7 @@ def choose_callbacks(arguments: dict[str, Any], planned: CheckpointDirectory | N
     if checkpointing is not False and not saving:
         callbacks.append(ModelCheckpoint())
     callbacks += _defaults(arguments, callbacks)
-    keys = [callback.state_key for callback in callbacks if overrides(callback, "state_dict", Callback)]
+    keys = [callback.state_key for callback in callbacks if overrides(callback, "state_dict")]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise MisconfigurationError(f"two callbacks would keep their state under {twice}: override state_key on one")

@@ -61,7 +61,7 @@ def in_turn(name: str, calls: Sequence[Callable[..., Any]], scope: Scope, answer
 
 
 def within(name: str, call: Callable[..., Any], scope: Scope) -> Callable[..., Any]:
-    """A method of the module that is none of the table's, so that ``log`` knows where it is called from."""
+    """A method of the module, so that ``log`` knows where it is called from."""
 
     def method(*args: Any, **kwargs: Any) -> Any:
         outer, scope.hook = scope.hook, name
@@ -85,13 +85,10 @@ class HookTable:
     """All hooks of a run as attributes, for example ``table.on_train_batch_start(batch, batch_idx)``."""
 
     def __init__(self, trainer: Trainer, module: LightningModule):
-        from leyden.callbacks.base import Callback as CallbackBase
-
         self._trainer = trainer
         self._module = module
         self._profiler = trainer.profiler
         self._scope = trainer.scope
-        self._callback_base = CallbackBase
         self.bind()
 
     def bind(self) -> None:
@@ -106,33 +103,28 @@ class HookTable:
             setattr(self, name, in_turn(name, self._calls(name, callbacks, with_module=False), scope))
         for name in MODULE_HOOKS:  # which do something where nobody overrides them
             call = self._profiled("LightningModule", self._module, name, getattr(self._module, name))
-            setattr(self, name, in_turn(name, [call], scope))
-        self.on_train_epoch_end, self.on_train_epoch_end_monitors = self._split_epoch_end(callbacks)
+            setattr(self, name, within(name, call, scope))
+        # Callbacks that watch metrics come after the module, so that they see what it logs at the epoch's end.
+        name = "on_train_epoch_end"
+        watching = [callback for callback in callbacks if callback.watches_metrics]
+        others = [callback for callback in callbacks if not callback.watches_metrics]
+        self.on_train_epoch_end = in_turn(name, self._calls(name, others, with_module=True), scope)
+        self.on_train_epoch_end_monitors = in_turn(name, self._calls(name, watching, with_module=False), scope)
 
     if TYPE_CHECKING:  # at run time it would make each look-up several times slower
 
         def __getattr__(self, name: str) -> Callable[..., Any]: ...
 
-    def _split_epoch_end(self, callbacks: Sequence[Callback]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Callbacks that watch metrics come after the module, so that they see what it logs at the epoch's end."""
-        name = "on_train_epoch_end"
-        early = [callback for callback in callbacks if not callback.watches_metrics]
-        late = [callback for callback in callbacks if callback.watches_metrics]
-        first = in_turn(name, self._calls(name, early, with_module=True), self._scope)
-        return first, in_turn(name, self._calls(name, late, with_module=False, alias=False), self._scope)
-
-    def _calls(
-        self, name: str, callbacks: Iterable[Callback], with_module: bool, alias: bool = True
-    ) -> list[Callable[..., Any]]:
+    def _calls(self, name: str, callbacks: Iterable[Callback], with_module: bool) -> list[Callable[..., Any]]:
         calls = [
             self._profiled("Callback", callback, name, partial(getattr(callback, name), self._trainer, self._module))
             for callback in callbacks
-            if overrides(callback, name, self._callback_base)
+            if overrides(callback, name)
         ]
         if with_module and overrides(self._module, name):
             calls.append(self._profiled("LightningModule", self._module, name, getattr(self._module, name)))
-        if alias and name in EVERY_STAGE:
-            older = [c for c in self._calls(EVERY_STAGE[name], callbacks, with_module, alias=False) if takes_nothing(c)]
+        if name in EVERY_STAGE:
+            older = [call for call in self._calls(EVERY_STAGE[name], callbacks, with_module) if takes_nothing(call)]
             calls = older + calls if name.endswith("_start") else calls + older
         return calls
 
@@ -141,13 +133,17 @@ class HookTable:
 
 
 def overrides(owner: object, name: str, base: type | None = None) -> bool:
-    """Whether ``owner`` has a method of its own under ``name``, on its class or on the instance; ``None`` is none."""
+    """Whether ``owner`` has a method of its own under ``name``, on its class or on the instance; ``None`` is none.
+
+    ``base``: whose methods are not; by default ``Callback``, or ``LightningModule`` for all else.
+    """
     if name in vars(owner):
         return vars(owner)[name] is not None
     if base is None:
+        from leyden.callbacks.base import Callback
         from leyden.module import LightningModule
 
-        base = LightningModule
+        base = Callback if isinstance(owner, Callback) else LightningModule
     found = getattr(type(owner), name, None)
     return found is not None and found is not getattr(base, name, None)
 
