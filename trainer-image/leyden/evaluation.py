@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from leyden.errors import MisconfigurationError
-from leyden.hooks import overrides
+from leyden.hooks import overrides, within
 from leyden.loaders import Source
 from leyden.states import RunningStage
 
@@ -68,17 +68,14 @@ class EvaluationLoop:
 
     def _bind(self) -> None:
         """Look up what a pass calls, so that a batch costs little beside it."""
-        hooks, stage = self.trainer.hooks, self.stage
-        step: Callable[..., Any] = getattr(self.module, stage.step)
+        step: Callable[..., Any] = getattr(self.module, self.stage.step)
         self._by_name = "dataloader_idx" in inspect.signature(step).parameters
-        self.step = bind_step(self.trainer, stage.step, step)
-        self.on_start, self.on_end = (getattr(hooks, f"on_{stage.name}_{moment}") for moment in ("start", "end"))
-        self.on_epoch_start, self.on_epoch_end = (
-            getattr(hooks, f"on_{stage.name}_epoch_{moment}") for moment in ("start", "end")
-        )
-        self.on_batch_start, self.on_batch_end = (
-            getattr(hooks, f"on_{stage.name}_batch_{moment}") for moment in ("start", "end")
-        )
+        self.step = bind_step(self.trainer, self.stage.step, step)
+
+    def _hook(self, moment: str) -> Callable[..., Any]:
+        """The stage's hook of a moment, as ``epoch_start``."""
+        hook: Callable[..., Any] = getattr(self.trainer.hooks, f"on_{self.stage.name}_{moment}")
+        return hook
 
     @property
     def limit(self) -> int | float:
@@ -147,9 +144,9 @@ class EvaluationLoop:
         logs = trainer.logs = trainer.new_logs()
         state = trainer.state
         outer, state.stage = state.stage, state.stage if trainer.sanity_checking else self.stage.running
-        with _evaluating(self.module, trainer, self.stage):
-            self.on_start()
-            self.on_epoch_start()
+        with self._evaluating():
+            self._hook("start")()
+            self._hook("epoch_start")()
             trainer.strategy.share_buffers(self.module)
             self._outputs = [[] for _ in sources]
             self.epoch_batch_indices = [[] for _ in sources]
@@ -157,9 +154,9 @@ class EvaluationLoop:
                 batches = self._open(index) if index else opened
                 self._run_loader(index, batches, self._outputs[index] if keep_outputs else None)
             trainer.close_batches()
-            self.on_epoch_end()
+            self._hook("epoch_end")()
             metrics = trainer.take_epoch_metrics(logs, trainer.run_state.batches_stepped if step is None else step)
-            self.on_end()
+            self._hook("end")()
         state.stage = outer
         found, self._outputs, self.epoch_batch_indices = self.predictions, [], []
         return self._by_loader(metrics), found
@@ -178,20 +175,20 @@ class EvaluationLoop:
         limit = self.batches[index]
         if self.sanity_batches is not None:
             limit = min(limit, self.sanity_batches)
-        scope = self.trainer.scope
+        scope, on_start, on_end = self.trainer.scope, self._hook("batch_start"), self._hook("batch_end")
         for batch_idx, raw in enumerate(batches):
             if batch_idx >= limit:
                 break
             batch = self.trainer.transfer(raw, index)
             scope.enter_batch(batch, index if several else None)
-            self.on_batch_start(batch, batch_idx, *which)
+            on_start(batch, batch_idx, *which)
             output = self._run_step(batch, batch_idx, index)
             if kept is not None:
                 kept.append(output)
             if self.stage is PREDICT:
                 self.current_batch_indices = source.indices_of(batch_idx)
                 self.epoch_batch_indices[index].append(self.current_batch_indices)
-            self.on_batch_end(output, batch, batch_idx, *which)
+            on_end(output, batch, batch_idx, *which)
             output = None  # it may be large, and the next is computed before this name takes it
             scope.leave_batch()
             self._log_step(index, several)
@@ -210,16 +207,31 @@ class EvaluationLoop:
             trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 
     def _run_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        scope = self.trainer.scope
-        scope.hook = self.stage.step
         if len(self._sources) == 1:
-            output = self.step(batch, batch_idx)
-        elif self._by_name:
-            output = self.step(batch, batch_idx, dataloader_idx=dataloader_idx)
-        else:
-            output = self.step(batch, batch_idx, dataloader_idx)
-        scope.hook = ""
-        return output
+            return self.step(batch, batch_idx)
+        if self._by_name:
+            return self.step(batch, batch_idx, dataloader_idx=dataloader_idx)
+        return self.step(batch, batch_idx, dataloader_idx)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients; afterwards every submodule has the mode it had."""
+        module, trainer = self.module, self.trainer
+        modes = {part: part.training for part in module.modules()}
+        self._hook("model_eval")()
+        # Tensors made in inference mode could not be trained on later, and gathered parameters are kept.
+        inference = (
+            trainer.settings.inference_mode and not trainer.fitting and not trainer.strategy.forward_is_collective
+        )
+        try:
+            with torch.inference_mode() if inference else torch.no_grad():
+                yield
+        finally:
+            if overrides(module, f"on_{self.stage.name}_model_train"):
+                self._hook("model_train")()
+            else:
+                for part, mode in modes.items():
+                    part.training = mode
 
     def _by_loader(self, metrics: list[Reduced]) -> list[dict[str, float]]:
         """What was logged for loggers, by the loader that it was logged of; what is of none belongs to each."""
@@ -231,13 +243,15 @@ class EvaluationLoop:
 
 def bind_step(trainer: Trainer, name: str, run: Callable[..., Any]) -> Callable[..., Any]:
     """The module's step ``name``, which ``run`` runs, as a loop calls it: ``(batch, batch_idx)`` whatever of it the
-    step takes, seen by the profiler, in its precision's context. Asked once per run, so that a batch pays nothing."""
+    step takes, seen by ``log`` and the profiler, in its precision's context. Asked once per run: a batch
+    pays nothing."""
     module, precision = trainer.lightning_module, trainer.precision_plugin
     run = trainer.profiler.profiled(f"[LightningModule]{type(module).__qualname__}.{name}", run)
     signature = inspect.signature(getattr(module, name))
     parameters = [p for other, p in signature.parameters.items() if other != "dataloader_idx"]
     takes_index = len(parameters) > 1 or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-    step: Callable[..., Any] = run if takes_index else lambda batch, batch_idx, **named: run(batch, **named)
+    takes_both = run if takes_index else lambda batch, batch_idx, **named: run(batch, **named)
+    step = within(name, takes_both, trainer.scope)
     if not precision.has_context:
         return step
 
@@ -246,23 +260,3 @@ def bind_step(trainer: Trainer, name: str, run: Callable[..., Any]) -> Callable[
             return step(*args, **named)
 
     return step_in_context
-
-
-@contextmanager
-def _evaluating(module: Any, trainer: Trainer, stage: Stage) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every submodule has the mode it had."""
-    modes = {part: part.training for part in module.modules()}
-    to_eval, to_train = f"on_{stage.name}_model_eval", f"on_{stage.name}_model_train"
-    getattr(trainer.hooks, to_eval)()
-    # Tensors made in inference mode could not be trained on later, and gathered parameters are kept.
-    inference = trainer.settings.inference_mode and not trainer.fitting and not trainer.strategy.forward_is_collective
-    without_gradients = torch.inference_mode if inference else torch.no_grad
-    try:
-        with without_gradients():
-            yield
-    finally:
-        if overrides(module, to_train):
-            getattr(trainer.hooks, to_train)()
-        else:
-            for part, mode in modes.items():
-                part.training = mode

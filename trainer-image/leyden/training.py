@@ -318,7 +318,7 @@ class TrainingLoop:
 
     def _optimize(self, batch: Any, index: int, due: bool) -> None:
         if not self.automatic:
-            self._output = as_outputs(self._training_step(batch, index))
+            self._output = as_outputs(self.training_step(batch, index))
             return
         self._batch = batch
         self._window_starts = index == self.resumed_at or index % self.trainer.accumulate_grad_batches == 0
@@ -332,7 +332,7 @@ class TrainingLoop:
     def _closure(self) -> Tensor | None:
         """``training_step`` and the gradients that follow from it."""
         hooks, optimizer, index = self.hooks, self.optimizer, self.state.batch_idx
-        loss = self._loss_of(self._training_step(self._batch, index))
+        loss = self._loss_of(self.training_step(self._batch, index))
         if self._window_starts:
             hooks.on_before_zero_grad(optimizer)
             self.zero_grad(self.state.epoch, index, optimizer)
@@ -341,13 +341,6 @@ class TrainingLoop:
             self.backward(loss)
             hooks.on_after_backward()
         return loss
-
-    def _training_step(self, batch: Any, index: int) -> Any:
-        scope = self.scope
-        outer, scope.hook = scope.hook, "training_step"
-        output = self.training_step(batch, index)
-        scope.hook = outer
-        return output
 
     def _loss_of(self, output: Any) -> Tensor | None:
         """The loss that ``backward`` starts from. Keeps what ``on_train_batch_end`` is given."""
