@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from leyden.errors import MisconfigurationError, one_of
-from leyden.loaders import Place, Source, prepare
+from leyden.loaders import Source
 
 MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
 
@@ -130,40 +130,32 @@ class _Batches:
 Prepare = Callable[[Any], Source]
 
 
-def for_training(loaders: Any, place: Place, distribute: bool, sequential: bool) -> Source:
+def for_training(loaders: Any, prepare: Prepare) -> Source:
     """What ``fit`` reads: a loader, a :class:`CombinedLoader`, or a collection of loaders read to the longest."""
-
-    def prepared(loader: Any) -> Source:
-        return prepare(loader, place, distribute, sequential)
-
     if not isinstance(loaders, CombinedLoader):
         if not isinstance(loaders, dict) and not _is_collection(loaders):
-            return prepared(loaders)
+            return prepare(loaders)
         loaders = CombinedLoader(loaders, "max_size_cycle")
     if loaders.mode == "sequential":
         raise MisconfigurationError(
             "fit() does not read a CombinedLoader in mode 'sequential': take 'min_size', 'max_size' or 'max_size_cycle'"
         )
-    return _combined(loaders, prepared)
+    return _combined(loaders, prepare)
 
 
-def for_evaluation(loaders: Any, place: Place, distribute: bool, sequential: bool) -> list[Source]:
+def for_evaluation(loaders: Any, prepare: Prepare) -> list[Source]:
     """What an evaluation reads, one loader after the other; a :class:`CombinedLoader` as its mode says."""
-
-    def prepared(loader: Any) -> Source:
-        return prepare(loader, place, distribute, sequential)
-
     if isinstance(loaders, CombinedLoader):
         if loaders.mode != "sequential":
-            return [_combined(loaders, prepared)]
+            return [_combined(loaders, prepare)]
         loaders = loaders.flattened
     else:
         loaders = _flatten(loaders)[0]
-    return [prepared(loader) for loader in loaders]
+    return [prepare(loader) for loader in loaders]
 
 
-def _combined(loaders: CombinedLoader, prepared: Prepare) -> Source:
-    parts = [prepared(loader) for loader in loaders.flattened]
+def _combined(loaders: CombinedLoader, prepare: Prepare) -> Source:
+    parts = [prepare(loader) for loader in loaders.flattened]
     mine = CombinedLoader(loaders.iterables, loaders.mode)
     mine.flattened = [part.loader for part in parts]
     return CombinedSource(_Batches(mine), loaders.iterables, parts=parts)

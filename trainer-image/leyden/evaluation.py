@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from leyden.combined import for_evaluation
 from leyden.errors import MisconfigurationError
 from leyden.hooks import overrides, within
 from leyden.loaders import Source
@@ -104,7 +105,9 @@ class EvaluationLoop:
         wanted = self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)
         if wanted and self.loader is not None and self.limit != 0:
             self.loaders = self.loader()
-            self._sources = self.trainer.evaluation_sources_of(self.loaders)
+            # Every sample counts once, unless all ranks must take as many steps.
+            prepare = self.trainer.preparing(pad=self.trainer.strategy.forward_is_collective)
+            self._sources = for_evaluation(self.loaders, prepare)
             for source in self._sources if self.stage is PREDICT else ():
                 source.take_all()
             self._loaded_epoch = self.trainer.run_state.epoch

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,13 @@ from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_b
 from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
 from leyden.clusters import slurm_of
-from leyden.combined import for_evaluation, for_training
 from leyden.construction import choose_callbacks, choose_loggers, is_timed
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
 from leyden.errors import SIGTERMException, bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
-from leyden.loaders import Place, Source
+from leyden.loaders import Place, Source, prepare
 from leyden.loggers import Logger
 from leyden.loops import FitLoop
 from leyden.module import LightningModule
@@ -327,18 +327,15 @@ class Trainer(Reporting):
                 return found
         return None
 
-    def training_source_of(self, loaders: Any) -> Source:
-        """The loader of ``fit``, prepared."""
-        world = self.strategy.world
-        place = Place(world.global_rank, world.world_size, pad=True)
-        return for_training(loaders, place, self.settings.use_distributed_sampler, bool(self.settings.overfit_batches))
-
-    def evaluation_sources_of(self, loaders: Any) -> list[Source]:
-        """The loaders of an evaluation, prepared."""
-        world = self.strategy.world
-        place = Place(world.global_rank, world.world_size, pad=self.strategy.forward_is_collective)
-        sequential = bool(self.settings.overfit_batches)
-        return for_evaluation(loaders, place, self.settings.use_distributed_sampler, sequential)
+    def preparing(self, pad: bool) -> Callable[[Any], Source]:
+        """How a user's loader becomes what this rank reads; ``pad``: so that all ranks have as many batches."""
+        world, settings = self.strategy.world, self.settings
+        return partial(
+            prepare,
+            place=Place(world.global_rank, world.world_size, pad),
+            distribute=settings.use_distributed_sampler,
+            sequential=bool(settings.overfit_batches),
+        )
 
     def open_rank_directory(self) -> None:
         """Connect to the agent, where there is one, and to the other ranks for what all do on the same step."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
+from leyden.combined import for_training
 from leyden.errors import bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides, within
@@ -62,7 +63,7 @@ class TrainingLoop:
         self._output: Any = None
         self._window_starts = True
         profiled = trainer.profiler.profiled
-        self.run_batch: Callable[[Any, bool], int | None] = profiled("run_training_batch", self._run_batch)
+        self.run_batch: Callable[[Any, bool], bool] = profiled("run_training_batch", self._run_batch)
         self.run_epoch: Callable[[], None] = profiled("run_training_epoch", self._run_epoch)
         self._validated_at = time.monotonic()
 
@@ -256,7 +257,7 @@ class TrainingLoop:
             else:
                 batch, last = END, True
             trainer.is_last_batch = last
-            if batch is END or self.run_batch(batch, last) == -1 or last:
+            if batch is END or not self.run_batch(batch, last) or last:
                 self.exhausted = True
                 return
 
@@ -267,14 +268,15 @@ class TrainingLoop:
             return END
         return batch
 
-    def _run_batch(self, batch: Any, last: bool) -> int | None:
+    def _run_batch(self, batch: Any, last: bool) -> bool:
+        """A batch and what is due after it. Whether the epoch goes on."""
         state, trainer, hooks = self.state, self.trainer, self.hooks
         index = self.batch_idx = state.batch_idx
         self.total_batch_idx = state.batches
         batch = self.transfer(batch, 0)
         self.scope.enter_batch(batch)
         due = last or (index + 1) % trainer.accumulate_grad_batches == 0
-        skipped = self._take(batch, index, due) == -1
+        skipped = not self._take(batch, index, due)
         state.batches += 1
         if trainer.lr_scheduler_configs and self.automatic and (due or skipped):
             optim.step_schedulers(trainer, "step", index + 1, plateau=False)
@@ -282,7 +284,7 @@ class TrainingLoop:
                 optim.step_schedulers(trainer, "epoch", state.epoch + 1, plateau=False)
         if skipped:
             self.scope.leave_batch()
-            return -1
+            return False
         state.batch_idx = index + 1
         state.batches_stepped += due
         hooks.on_train_batch_end(self._output, batch, index)
@@ -298,23 +300,19 @@ class TrainingLoop:
             optim.step_schedulers(trainer, "step", state.batch_idx, plateau=True)
         if due and (self.has_boundaries or self.stop_signal.received):
             trainer.boundary(epoch_ended=False)
-        return None
+        return True
 
-    def _take(self, batch: Any, index: int, due: bool) -> int | None:
-        """The step on a batch, unless ``on_train_batch_start`` says with -1 that the epoch is to end."""
+    def _take(self, batch: Any, index: int, due: bool) -> bool:
+        """The step on a batch. Whether the epoch goes on: ``on_train_batch_start`` ends it with -1."""
         if batch is None:
             self.trainer.warn("the training loader gave None: that batch is passed over")
-            return None
-        if not self.trainer.forward_inputs:
-            self._keep_inputs(batch)
+            return True
+        if not self.trainer.forward_inputs:  # in case no step calls forward
+            self.trainer.forward_inputs.extend(likely_calls(self.module, few_samples(batch)))
         if self.hooks.on_train_batch_start(batch, index) == -1:
-            return -1
+            return False
         self._optimize(batch, index, due)
-        return None
-
-    def _keep_inputs(self, batch: Any) -> None:
-        """Ways that ``forward`` may be asked, in case no step calls it; see ``leyden.checkpoint.signature``."""
-        self.trainer.forward_inputs.extend(likely_calls(self.module, few_samples(batch)))
+        return True
 
     def _optimize(self, batch: Any, index: int, due: bool) -> None:
         if not self.automatic:
@@ -384,6 +382,6 @@ def load_training_source(trainer: Trainer) -> Source:
     """The training loader, prepared when first asked for."""
     if trainer.training_source is None:
         assert trainer.train_loader is not None, "fit() checks it"
-        source = trainer.training_source = trainer.training_source_of(trainer.train_loader())
+        source = trainer.training_source = for_training(trainer.train_loader(), trainer.preparing(pad=True))
         trainer.num_training_batches = source.batch_limit(trainer.settings.limit_train_batches, "limit_train_batches")
     return trainer.training_source
