@@ -1,12 +1,10 @@
-"""Making a module where, and of the type that, it will run with."""
+"""Making a module whose weights will be loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch.overrides import TorchFunctionMode
 
 
@@ -23,15 +21,3 @@ class WithoutInitialization(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
         return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def creating(device: torch.device, dtype: torch.dtype, empty: bool) -> Iterator[None]:
-    """New tensors are on the device, and floating point ones of the type; ``empty`` ones are not initialized."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with device, WithoutInitialization() if empty else nullcontext():
-            yield
-    finally:
-        torch.set_default_dtype(before)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
 from leyden.clusters import slurm_of
 from leyden.construction import choose_callbacks, choose_loggers, is_timed
+from leyden.creation import WithoutInitialization
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
 from leyden.errors import SIGTERMException, bad_value, one_of, only_weights
@@ -33,7 +34,8 @@ from leyden.loggers import Logger
 from leyden.loops import FitLoop
 from leyden.module import LightningModule
 from leyden.plugins import Plugins
-from leyden.profilers.base import PassThroughProfiler, Profiler
+from leyden.profilers import Profiler
+from leyden.profilers import choose as choose_profiler
 from leyden.reporting import Reporting
 from leyden.requeue import requeue
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
@@ -99,7 +101,7 @@ class Trainer(Reporting):
         self.settings = _settings(arguments, planned)
         self._choose_place(arguments)
         _choose_algorithms(deterministic, benchmark)
-        self.profiler = _profiler(profiler)
+        self.profiler = choose_profiler(profiler)
         self._choose_company(arguments, planned)
         self.enable_autolog_hparams = enable_autolog_hparams
         self.rank_directory = None
@@ -223,14 +225,13 @@ class Trainer(Reporting):
         save_file(self, place(filepath), bool(weights_only), storage_options)
         self.tick()
 
-    def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
+    @contextmanager
+    def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
         """A context in which modules are made on the run's device and in its precision; with ``empty_init`` their
         weights are not initialized, because they will be loaded."""
-        from leyden.creation import creating
-
-        plugin = self.precision_plugin
-        dtype = plugin.dtype if plugin.converts else torch.get_default_dtype()
-        return creating(self.strategy.device, dtype, bool(empty_init))
+        initializing = WithoutInitialization() if empty_init else nullcontext()
+        with self.strategy.device, self.precision_plugin.creating(), initializing:
+            yield
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0 only."""
@@ -368,11 +369,3 @@ def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if benchmark is not None or deterministic:
         torch.backends.cudnn.benchmark = bool(benchmark)
-
-
-def _profiler(given: Profiler | str | None) -> Profiler:
-    if given is None:
-        return PassThroughProfiler()
-    from leyden.profilers import choose
-
-    return choose(given)

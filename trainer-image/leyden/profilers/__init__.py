@@ -22,6 +22,8 @@ BY_NAME: dict[str, Callable[[], Profiler]] = {
 
 def choose(given: Any) -> Profiler:
     """The profiler that an argument means."""
+    if given is None:
+        return PassThroughProfiler()
     if isinstance(given, Profiler):
         return given
     kind = BY_NAME.get(str(given).lower())
