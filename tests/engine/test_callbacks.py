@@ -29,7 +29,7 @@ from leyden.callbacks import (
 )
 from leyden.errors import MisconfigurationError
 from leyden.loggers import Logger
-from leyden.settings import seconds
+from leyden.settings import timedelta_of
 from leyden.summary import summarize
 
 
@@ -70,7 +70,7 @@ def test_the_trainer_prints_the_summary_unless_told_not_to(capsys: pytest.Captur
     [("01:02:03:04", 93784.0), (timedelta(minutes=2), 120.0), ({"hours": 1, "seconds": 5}, 3605.0)],
 )
 def test_durations(given: Any, expected: float) -> None:
-    assert seconds("max_time", given) == expected
+    assert timedelta_of("max_time", given).total_seconds() == expected
 
 
 @pytest.mark.parametrize("given", ["1:2", "soon", {"weeks": 1, "moons": 2}, 7])

@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -70,11 +70,11 @@ class Settings:
 
     @classmethod
     def of(cls, given: dict[str, Any], timed: bool = False) -> Settings:
-        """Check and complete the arguments as given. Raises ``MisconfigurationError`` by field.
+        """Check and complete the Trainer's arguments. Raises ``MisconfigurationError`` by field.
 
         ``timed``: a time ends training where nothing else does.
         """
-        values = dict(given)
+        values = {field.name: given[field.name] for field in fields(cls)}
         fast = values["fast_dev_run"] = at_least("fast_dev_run", int(values["fast_dev_run"] or 0), 0)
         for name in ("train", "val", "test", "predict"):
             field = f"limit_{name}_batches"
@@ -151,16 +151,16 @@ def _limit(field: str, given: Any) -> Limit:
     return None if given is None else at_least(field, given, 0, allowed)
 
 
-def seconds(field: str, given: Duration) -> float:
-    """A duration in seconds. Raises ``MisconfigurationError``."""
+def timedelta_of(field: str, given: Duration) -> timedelta:
+    """A duration in any of its forms. Raises ``MisconfigurationError``."""
     if isinstance(given, timedelta):
-        return given.total_seconds()
+        return given
     if isinstance(given, str) and (found := DURATION.fullmatch(given.strip())):
-        days, hours, minutes, rest = map(int, found.groups())
-        return timedelta(days, rest, hours=hours, minutes=minutes).total_seconds()
+        days, hours, minutes, seconds = map(int, found.groups())
+        return timedelta(days, seconds, hours=hours, minutes=minutes)
     if isinstance(given, dict):
         try:
-            return timedelta(**given).total_seconds()
+            return timedelta(**given)
         except TypeError:
             pass
     raise bad_value(field, given, "'DD:HH:MM:SS', a timedelta, or a dict of its arguments, like {'hours': 2}")
@@ -170,7 +170,7 @@ def _interval(given: Any) -> int | float | timedelta:
     if isinstance(given, float) and 0.0 < given <= 1.0:
         return given
     if isinstance(given, (str, timedelta, dict)):
-        return timedelta(seconds=seconds("val_check_interval", given))
+        return timedelta_of("val_check_interval", given)
     allowed = "a number of batches (an integer), a share of an epoch (0.0 to 1.0), or a time ('DD:HH:MM:SS', timedelta)"
     return at_least("val_check_interval", given, 1, allowed)
 

@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,11 @@ from torch.optim import Optimizer
 from leyden import fitting, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
+from leyden.callbacks.timer import Timer
 from leyden.checkpoint.io import TorchCheckpointIO
 from leyden.checkpoint.places import place
 from leyden.clusters import slurm_of
-from leyden.construction import choose_callbacks, choose_loggers, is_timed
+from leyden.construction import choose_callbacks, choose_loggers
 from leyden.creation import WithoutInitialization
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
@@ -98,11 +98,15 @@ class Trainer(Reporting):
     ) -> None:
         arguments = dict(locals())  # the fields of Settings are named as the arguments
         planned = planned_by_environment()
-        self.settings = _settings(arguments, planned)
+        _fill_in(arguments, planned)
+        self.callbacks = choose_callbacks(arguments, planned)
+        timed = any(isinstance(callback, Timer) for callback in self.callbacks)
+        self.settings = Settings.of(arguments, timed)
         self._choose_place(arguments)
         _choose_algorithms(deterministic, benchmark)
         self.profiler = choose_profiler(profiler)
-        self._choose_company(arguments, planned)
+        fast, root = bool(self.settings.fast_dev_run), self.settings.default_root_dir
+        self.loggers = choose_loggers(arguments["logger"], root, in_job=planned is not None, fast=fast)
         self.enable_autolog_hparams = enable_autolog_hparams
         self.rank_directory = None
         self.reset()
@@ -117,12 +121,6 @@ class Trainer(Reporting):
         self.strategy.synchronize_batchnorm(arguments["sync_batchnorm"])
         self.precision_plugin = own.choose_precision(arguments["precision"], self.strategy.device)
         self.strategy.check_precision(self.precision_plugin.name)
-
-    def _choose_company(self, arguments: dict[str, Any], planned: CheckpointDirectory | None) -> None:
-        """The run's callbacks and loggers."""
-        fast, root = bool(self.settings.fast_dev_run), self.settings.default_root_dir
-        self.callbacks = choose_callbacks(arguments, planned, fast)
-        self.loggers = choose_loggers(arguments["logger"], root, in_job=planned is not None, fast=fast)
 
     # What a user calls.
 
@@ -346,8 +344,8 @@ class Trainer(Reporting):
         self.agreement = Agreement(self.strategy)
 
 
-def _settings(arguments: dict[str, Any], planned: CheckpointDirectory | None) -> Settings:
-    """What the run does; changes the arguments where others of them, or a job's plan, say so."""
+def _fill_in(arguments: dict[str, Any], planned: CheckpointDirectory | None) -> None:
+    """Change the arguments where others of them, or a job's plan, say so."""
     registry = arguments["model_registry"]
     if registry is not None:
         raise bad_value("model_registry", registry, "left out: Leyden has no registry, give ckpt_path a path")
@@ -356,7 +354,6 @@ def _settings(arguments: dict[str, Any], planned: CheckpointDirectory | None) ->
     if planned is not None and arguments["default_root_dir"] is None:
         # A job's pod has no other place that can be written and outlives it.
         arguments["default_root_dir"] = planned.directory
-    return Settings.of({field.name: arguments[field.name] for field in fields(Settings)}, timed=is_timed(arguments))
 
 
 def _choose_algorithms(deterministic: bool | str | None, benchmark: bool | None) -> None:

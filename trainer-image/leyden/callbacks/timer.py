@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from leyden.callbacks.base import Callback
 from leyden.errors import one_of
-from leyden.settings import Duration, seconds
+from leyden.settings import Duration, timedelta_of
 
 if TYPE_CHECKING:
     from leyden.module import LightningModule
@@ -33,7 +33,7 @@ class Timer(Callback):
     ) -> None:
         if interval not in INTERVALS:
             raise one_of("interval", interval, INTERVALS)
-        self.duration = seconds("duration", duration) if duration is not None else None
+        self.duration = timedelta_of("duration", duration).total_seconds() if duration is not None else None
         self.interval = interval
         self.verbose = verbose
         self._started: dict[str, float] = {}
