@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from leyden.errors import MisconfigurationError, bad_value
 
@@ -37,6 +37,7 @@ class World:
         return cls(rank, local, world, _number(variables, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in variables else 1)
 
 
+@runtime_checkable
 class ClusterEnvironment(Protocol):
     """An object of the user's that knows this process's place; the methods are those of Lightning's class."""
 
@@ -47,13 +48,6 @@ class ClusterEnvironment(Protocol):
     def global_rank(self) -> int: ...
     def local_rank(self) -> int: ...
     def world_size(self) -> int: ...
-
-
-def is_cluster_environment(thing: object) -> bool:
-    """Whether an object has all that :class:`ClusterEnvironment` names."""
-    return all(
-        hasattr(thing, name) for name in ("main_address", "main_port", "global_rank", "local_rank", "world_size")
-    )
 
 
 def of_cluster(cluster: ClusterEnvironment, processes_per_node: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 
 from leyden.checkpoint.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 from leyden.clusters import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
-from leyden.environments import ClusterEnvironment, is_cluster_environment
+from leyden.environments import ClusterEnvironment
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.precision import CPU, Precision
 
@@ -53,6 +53,9 @@ class DoublePrecision(Precision):
         super().__init__(precision, device)
 
 
+ROLES = {"checkpoint_io": CheckpointIO, "precision": Precision, "cluster": ClusterEnvironment}
+
+
 @dataclass(frozen=True)
 class Plugins:
     """The Trainer's plugins, by what they do."""
@@ -67,7 +70,14 @@ class Plugins:
         plugins = list(given) if isinstance(given, (list, tuple)) else [given] if given is not None else []
         found: dict[str, Any] = {}
         for plugin in plugins:
-            role = _role(plugin)
+            role = next((role for role, kind in ROLES.items() if isinstance(plugin, kind)), None)
+            if role is None:
+                raise bad_value(
+                    "plugins",
+                    type(plugin).__qualname__,
+                    "a CheckpointIO, a leyden.precision.Precision, or an object with main_address, main_port, "
+                    "global_rank(), local_rank() and world_size()",
+                )
             if role in found:
                 raise MisconfigurationError(f"plugins holds two that decide on the {role}: give one")
             found[role] = plugin
@@ -80,18 +90,3 @@ class Plugins:
         if given is not None:
             raise MisconfigurationError(f"precision={given!r} and a precision among the plugins exclude each other")
         return self.precision.on(device)
-
-
-def _role(plugin: Any) -> str:
-    if isinstance(plugin, CheckpointIO):
-        return "checkpoint_io"
-    if isinstance(plugin, Precision):
-        return "precision"
-    if is_cluster_environment(plugin):
-        return "cluster"
-    raise bad_value(
-        "plugins",
-        type(plugin).__qualname__,
-        "a CheckpointIO, a leyden.precision.Precision, or an object with main_address, main_port, global_rank(), "
-        "local_rank() and world_size()",
-    )
