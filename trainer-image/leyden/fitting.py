@@ -36,7 +36,7 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
     validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
     trainer.evaluation_loops["val"] = validation
-    _configure_optimizers(trainer)
+    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
     hooks.on_fit_start()
     hooks.bind()
     begin_logging(trainer)
@@ -44,7 +44,7 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:
             keeper.resumed(trainer)
-    if checkpoint is None:
+    else:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
     _warn_of_length(trainer)
@@ -69,10 +69,6 @@ def _warn_of_length(trainer: Trainer) -> None:
         trainer.warn(f"log_every_n_steps={every} is more than an epoch's {batches} batches: loggers will get little")
 
 
-def _configure_optimizers(trainer: Trainer) -> None:
-    trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
-
-
 def train_within(trainer: Trainer, probe: Trainer) -> None:
     """Let another Trainer train the module of a ``fit`` that has begun, on the same data, without validation."""
     module = probe.model = trainer.lightning_module
@@ -80,7 +76,7 @@ def train_within(trainer: Trainer, probe: Trainer) -> None:
     probe.state = RunStatus(TrainerStatus.RUNNING, TrainerFn.FITTING)
     probe.hooks = HookTable(probe, module)
     probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
-    _configure_optimizers(probe)
+    probe.optimizers, probe.lr_scheduler_configs = optim.configure(module)
     TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()
 
 

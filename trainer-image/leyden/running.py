@@ -14,7 +14,6 @@ from leyden.callbacks import Callback, ModelCheckpoint
 from leyden.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from leyden.checkpoint import capture, io
 from leyden.checkpoint.places import Place, modified, place
-from leyden.compilation import unwrapped
 from leyden.construction import in_order
 from leyden.data import LightningDataModule
 from leyden.errors import MisconfigurationError, bad_value
@@ -29,23 +28,23 @@ from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
 
-STAGES = {"fit": RunningStage.TRAINING, **{stage.value: stage for stage in RunningStage}}
-"""The stage that a method begins with."""
+COMPILED = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 @contextmanager
 def running(
-    trainer: Trainer, module: Any, datamodule: Any, stage: str, check: Callable[[Trainer], None]
+    trainer: Trainer, module: Any, datamodule: Any, fn: TrainerFn, check: Callable[[Trainer], None]
 ) -> Iterator[None]:
-    """One run of a stage; an exception passes through ``on_exception`` first. ``check`` refuses what cannot run."""
+    """One run of a method; an exception passes through ``on_exception`` first. ``check`` refuses what cannot run."""
     module = unwrapped(module)
     if not isinstance(module, LightningModule):
         raise bad_value("model", type(module).__qualname__, "a LightningModule")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
         raise bad_value("datamodule", type(datamodule).__qualname__, "a LightningDataModule")
     trainer.model, trainer.datamodule = module, datamodule
-    state = trainer.state = RunStatus(TrainerStatus.RUNNING, TrainerFn(stage), STAGES[stage])
+    stage = RunningStage.TRAINING if fn is TrainerFn.FITTING else RunningStage(fn)
+    state = trainer.state = RunStatus(TrainerStatus.RUNNING, fn, stage)
     trainer.hooks = HookTable(trainer, module)
     module.trainer = trainer
     if datamodule is not None:
@@ -55,14 +54,14 @@ def running(
         _attach_module_callbacks(trainer, module)
         trainer.hooks.bind()
         check(trainer)
-        trainer.profiler.setup(stage, trainer.local_rank, trainer.log_dir)
+        trainer.profiler.setup(fn, trainer.local_rank, trainer.log_dir)
         _set_up(trainer, module, datamodule)
         trainer.hooks.bind()
         yield
         _tear_down(trainer, module, datamodule)
         state.status = TrainerStatus.FINISHED
         trainer.profiler.describe()
-        trainer.profiler.teardown(stage)
+        trainer.profiler.teardown(fn)
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
@@ -76,6 +75,19 @@ def running(
         trainer.scope.leave_batch()
         trainer.strategy.checkpoint_io.teardown()
         trainer.strategy.disconnect()
+
+
+def unwrapped(model: Any) -> Any:
+    """The LightningModule inside a compiled one, with its steps compiled in the same way; anything else as it is."""
+    inner, compiled = getattr(model, "_orig_mod", None), getattr(model, "dynamo_ctx", None)
+    if not isinstance(inner, LightningModule) or compiled is None:
+        return model
+    for name in COMPILED:
+        if name not in vars(inner) and (name == "forward" or overrides(inner, name)):
+            setattr(inner, name, compiled(getattr(inner, name)))
+    # What is logged concerns the run and is no part of the graph; traced, it would be compiled anew for each number.
+    inner.log = torch.compiler.disable(inner.log)  # type: ignore[method-assign,no-untyped-call]  # of this module alone
+    return inner
 
 
 def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
@@ -169,7 +181,7 @@ def evaluation(
             raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
         fitting.check_takes_a_batch(trainer.lightning_module, stage.step)
 
-    with running(trainer, module, data, "validate" if stage.name == "validation" else stage.name, check):
+    with running(trainer, module, data, TrainerFn(stage.running), check):
         if path is not None:
             trainer.ckpt_path = str(path)
             capture.restore_model(trainer, io.read(trainer, path, map_location=trainer.strategy.device))

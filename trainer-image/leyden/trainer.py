@@ -39,6 +39,7 @@ from leyden.profilers import choose as choose_profiler
 from leyden.reporting import Reporting
 from leyden.requeue import requeue
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
+from leyden.states import TrainerFn
 from leyden.strategies import Strategy, choose_strategy
 from leyden.training import load_training_source
 from leyden_contract import environment, exit_codes
@@ -149,7 +150,7 @@ class Trainer(Reporting):
             fitting.check_steps(trainer)
             trainer.train_loader = trainer.loader_of(train_dataloaders, "train")  # which setup() may want to know
 
-        with running.running(self, model, datamodule, "fit", check):
+        with running.running(self, model, datamodule, TrainerFn.FITTING, check):
             fitting.fit(self, val_dataloaders, path)
 
     def validate(
