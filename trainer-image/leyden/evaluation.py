@@ -101,16 +101,16 @@ class EvaluationLoop:
 
     def load(self) -> list[Source]:
         """The loaders, prepared when first asked for, and anew where the settings say so."""
-        stale = self._loaded_epoch is not None and self.trainer.loaders_are_due(self._loaded_epoch)
-        wanted = self._loaded_epoch is None or (stale and not self.trainer.sanity_checking)
-        if wanted and self.loader is not None and self.limit != 0:
+        trainer, loaded = self.trainer, self._loaded_epoch
+        due = loaded is None or (trainer.loaders_are_due(loaded) and not trainer.sanity_checking)
+        if due and self.loader is not None and self.limit != 0:
             self.loaders = self.loader()
             # Every sample counts once, unless all ranks must take as many steps.
-            prepare = self.trainer.preparing(pad=self.trainer.strategy.forward_is_collective)
+            prepare = trainer.preparing(pad=trainer.strategy.forward_is_collective)
             self._sources = for_evaluation(self.loaders, prepare)
             for source in self._sources if self.stage is PREDICT else ():
                 source.take_all()
-            self._loaded_epoch = self.trainer.run_state.epoch
+            self._loaded_epoch = trainer.run_state.epoch
             self.batches = [
                 source.batch_limit(self.limit, f"limit_{self.stage.short}_batches") for source in self._sources
             ]

@@ -48,8 +48,8 @@ class TrainingLoop:
         self.has_agent = trainer.rank_directory is not None
         self.has_boundaries = trainer.world_size > 1 or self.has_agent or trainer.checkpoint_directory is not None
         self.stop_signal = trainer.stop_signal
-        self.batches = 0
-        """Batches of the running epoch, as far as known."""
+        self.batches = math.inf
+        """Batches of the running epoch; infinite where unknown."""
         self.lengths_differ = False
         """Whether a rank may run out of batches before the others do."""
         self.batch_idx, self.total_batch_idx = self.state.batch_idx - 1, self.state.batches - 1
@@ -114,7 +114,7 @@ class TrainingLoop:
         """Train until the settings or a callback say stop; nothing happens where they say so before the first batch."""
         trainer = self.trainer
         self._check_interval()
-        if self._finished(epoch_ended=trainer.epoch_closed) or not trainer.num_training_batches:
+        if self._finished() or not trainer.num_training_batches:
             return
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()
@@ -128,31 +128,25 @@ class TrainingLoop:
         self._bind_steps()
         if trainer.epoch_closed:
             self._restore_rng()
-            self._go_on()
         while not self._finished():
+            if trainer.epoch_closed:
+                self.state.next_epoch()
+                trainer.epoch_closed = False
             self.run_epoch()
             trainer.epoch_closed = True
-            if self._finished(epoch_ended=True):
-                break
-            self._go_on()
         self.hooks.on_train_end()
 
-    def _go_on(self) -> None:
-        self.state.next_epoch()
-        self.trainer.epoch_closed = False
-
-    def _finished(self, epoch_ended: bool = False) -> bool:
-        max_epochs, state = self.trainer.max_epochs, self.state
-        epochs = state.epoch + epoch_ended
-        if max_epochs != -1 and epochs >= max_epochs:
+    def _finished(self) -> bool:
+        trainer = self.trainer
+        if trainer.max_epochs != -1 and trainer.current_epoch >= trainer.max_epochs:
             return True
-        return state.global_step >= self.max_steps or self._may_stop(epochs)
+        return self.state.global_step >= self.max_steps or self._may_stop()
 
-    def _may_stop(self, epochs: int) -> bool:
+    def _may_stop(self) -> bool:
         """A callback asked to stop and the least length is reached."""
         return (
             self.trainer.should_stop
-            and epochs >= self.settings.min_epochs
+            and self.trainer.current_epoch >= self.settings.min_epochs
             and self.state.global_step >= self.settings.min_steps
         )
 
@@ -175,18 +169,13 @@ class TrainingLoop:
             trainer.training_source = None
             self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
         self.resumed_at = state.batch_idx
-        self._skip = 0
-        if state.batch_idx:
-            self._skip = self.source.load_state_dict(trainer.resumed.get("sampler", {}), state.epoch, state.batch_idx)
-        else:
-            self.source.start_epoch(state.epoch)
+        resumed = trainer.resumed.get("sampler", {}) if state.batch_idx else {}
+        self._skip = self.source.load_state_dict(resumed, state.epoch, state.batch_idx)
         left = self.source.batch_limit(None) + (state.batch_idx - self._skip)
         limit = self.settings.limit_train_batches
         if limit is not None:
             left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
-        left = self._of_all_ranks(left)
-        self.batches = int(left) if not math.isinf(left) else -1
-        trainer.num_training_batches = left
+        self.batches = trainer.num_training_batches = self._of_all_ranks(left)
 
     def _open(self) -> Iterator[Any]:
         """An iterator over the epoch's batches that are left."""
@@ -245,10 +234,11 @@ class TrainingLoop:
 
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
-        ahead = self._next(batches) if self.batches < 0 else None
+        unknown = math.isinf(self.batches)
+        ahead = self._next(batches) if unknown else None
         self.exhausted = False
-        while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop(state.epoch)):
-            if self.batches < 0:  # an unknown length: look one batch ahead to know the last
+        while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop()):
+            if unknown:  # look one batch ahead to know the last
                 batch, ahead = ahead, self._next(batches)
                 last = ahead is END
             elif state.batch_idx < self.batches:
@@ -357,14 +347,14 @@ class TrainingLoop:
         every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
         if every is not None and (state.epoch + 1) % every:
             return False
-        if self.trainer.should_stop and self._may_stop(state.epoch):
+        if self._may_stop():
             return True
         if isinstance(interval, timedelta):
             over = time.monotonic() - self._validated_at >= interval.total_seconds()
             return bool(self.trainer.strategy.broadcast(over))
         if isinstance(interval, int):
             return (state.batches if every is None else state.batch_idx) % interval == 0
-        if self.batches < 0:
+        if math.isinf(self.batches):
             return last
         return state.batch_idx % max(1, int(self.batches * interval)) == 0
 
