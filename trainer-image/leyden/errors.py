@@ -80,16 +80,12 @@ def one_of(field: str, given: object, allowed: Iterable[object]) -> Misconfigura
     return bad_value(field, given, "one of " + ", ".join(repr(value) for value in allowed))
 
 
-def whole(given: Any) -> int | None:
-    """A number without a fraction as an ``int``, be it numpy's or written as ``1e5``; ``None`` for all else."""
-    if not isinstance(given, Real) or isinstance(given, bool) or given % 1 != 0:
-        return None
-    return int(float(given))
-
-
 def at_least(field: str, given: Any, least: int, allowed: str = "") -> int:
-    """An argument as an integer of at least ``least``. Raises ``MisconfigurationError``."""
-    found = whole(given)
-    if found is None or found < least:
+    """An argument as an integer of at least ``least``, be it numpy's or written as ``1e5``.
+
+    Raises ``MisconfigurationError``.
+    """
+    is_whole = isinstance(given, Real) and not isinstance(given, bool) and given % 1 == 0
+    if not is_whole or given < least:
         raise bad_value(field, given, allowed or f"an integer of at least {least}")
-    return found
+    return int(float(given))

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,16 +35,6 @@ class Stage:
 VALIDATION = Stage("validation", "validation_step", "val", RunningStage.VALIDATING)
 TEST = Stage("test", "test_step", "test", RunningStage.TESTING)
 PREDICT = Stage("predict", "predict_step", "predict", RunningStage.PREDICTING)
-
-
-class DataSource(NamedTuple):
-    """What gives a loop's loaders."""
-
-    instance: Callable[[], Any] | None
-
-    def is_defined(self) -> bool:
-        """Whether there is anything."""
-        return self.instance is not None
 
 
 class EvaluationLoop:
@@ -85,9 +76,9 @@ class EvaluationLoop:
         return limit
 
     @property
-    def _data_source(self) -> DataSource:
+    def _data_source(self) -> Any:
         # Private in Lightning too, where libraries ask it in `configure_optimizers`: GluonTS does.
-        return DataSource(self.loader)
+        return SimpleNamespace(instance=self.loader, is_defined=lambda: self.loader is not None)
 
     @property
     def enabled(self) -> bool:

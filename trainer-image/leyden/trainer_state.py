@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
     from leyden.evaluation import EvaluationLoop
     from leyden.profilers import Profiler
     from leyden.training import TrainingLoop
-
-
-class Connector(NamedTuple):
-    """How the ranks of a run are connected."""
-
-    is_distributed: bool
-    use_distributed_sampler: bool
 
 
 class TrainerState:
@@ -300,9 +294,11 @@ class TrainerState:
         return self.strategy.world.world_size
 
     @property
-    def _accelerator_connector(self) -> Connector:
+    def _accelerator_connector(self) -> Any:
         # Private in Lightning too; what prunes trials (Optuna's, Darts') asks it.
-        return Connector(self.world_size > 1, self.settings.use_distributed_sampler)
+        return SimpleNamespace(
+            is_distributed=self.world_size > 1, use_distributed_sampler=self.settings.use_distributed_sampler
+        )
 
     @property
     def node_rank(self) -> int:
