@@ -104,6 +104,19 @@ def test_a_rate_is_found_before_training_and_used_in_it() -> None:
     assert rates == [finder.optimal_lr.suggestion()] == [module.lr] and module.lr > 1e-7
 
 
+def test_the_search_for_a_rate_clips_gradients_as_training_does() -> None:
+    clipped: list[tuple[float | None, str | None]] = []
+
+    class Clipping(Tunable):
+        def configure_gradient_clipping(self, optimizer: Any, *how: Any, **named: Any) -> None:
+            clipped.append(tuple(named.values()))
+            super().configure_gradient_clipping(optimizer, *how, **named)
+
+    finder = LearningRateFinder(num_training_steps=5, early_stop_threshold=None)
+    L.Trainer(**QUIET, max_steps=0, gradient_clip_val=0.5, callbacks=finder).fit(Clipping())
+    assert clipped == [(0.5, None)] * 5
+
+
 def test_a_batch_size_is_found_before_training_and_used_in_it() -> None:
     module, finder = Tunable(limit=16), BatchSizeFinder()
     L.Trainer(**{**QUIET, "max_epochs": 1, "callbacks": [finder]}).fit(module)

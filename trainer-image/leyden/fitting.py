@@ -77,7 +77,8 @@ def train_within(trainer: Trainer, probe: Trainer) -> None:
     probe.hooks = HookTable(probe, module)
     probe.transfer, probe.train_loader = trainer.transfer, trainer.train_loader
     probe.optimizers, probe.lr_scheduler_configs = optim.configure(module)
-    TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None)).run()
+    probe.training_loop = TrainingLoop(probe, EvaluationLoop(probe, VALIDATION, None))
+    probe.training_loop.run()
 
 
 def check_steps(trainer: Trainer) -> None:
