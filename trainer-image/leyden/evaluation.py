@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,6 @@ class EvaluationLoop:
         self.current_batch_indices: list[int] = []
         self.module = trainer.lightning_module
         self.stage = stage
-        self.sanity_batches: int | None = None
 
     def _bind(self) -> None:
         """Look up what a pass calls, so that a batch costs little beside it."""
@@ -124,10 +124,13 @@ class EvaluationLoop:
                 "write dataloader_idx=0"
             )
 
-    def run(self, keep_outputs: bool = False, step: int | None = None) -> tuple[list[dict[str, float]], list[Any]]:
+    def run(
+        self, keep_outputs: bool = False, step: int | None = None, most: float = math.inf
+    ) -> tuple[list[dict[str, float]], list[Any]]:
         """Run over all loaders. Returns the metrics by loader and :attr:`predictions`, which it then lets go.
 
-        ``step``: where loggers put the metrics; behind the steps that were taken where it is not given.
+        ``step``: where loggers put the metrics; behind the steps that were taken where it is not given. ``most``:
+        batches of a loader.
         """
         trainer, sources = self.trainer, self.load()
         if not trainer.strategy.reduce_boolean_decision(any(self.batches), all=False):  # a rank may well have none
@@ -146,7 +149,8 @@ class EvaluationLoop:
             self.epoch_batch_indices = [[] for _ in sources]
             for index in range(len(sources)):
                 batches = self._open(index) if index else opened
-                self._run_loader(index, batches, self._outputs[index] if keep_outputs else None)
+                limit = min(self.batches[index], most)
+                self._run_loader(index, batches, limit, self._outputs[index] if keep_outputs else None)
             trainer.close_batches()
             self._hook("epoch_end")()
             metrics = trainer.take_epoch_metrics(logs, trainer.run_state.batches_stepped if step is None else step)
@@ -163,12 +167,9 @@ class EvaluationLoop:
             source.watch_indices()
         return iter(source.loader if self.batches[index] else ())
 
-    def _run_loader(self, index: int, batches: Iterator[Any], kept: list[Any] | None) -> None:
+    def _run_loader(self, index: int, batches: Iterator[Any], limit: float, kept: list[Any] | None) -> None:
         source, several = self._sources[index], len(self._sources) > 1
         which = (index,) if several else ()
-        limit = self.batches[index]
-        if self.sanity_batches is not None:
-            limit = min(limit, self.sanity_batches)
         scope, on_start, on_end = self.trainer.scope, self._hook("batch_start"), self._hook("batch_end")
         for batch_idx, raw in enumerate(batches):
             if batch_idx >= limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -125,9 +126,7 @@ def _sanity_check(trainer: Trainer, validation: EvaluationLoop) -> None:
     with rng.isolated(trainer.strategy.device):
         trainer.state.stage = RunningStage.SANITY_CHECKING
         trainer.hooks.on_sanity_check_start()
-        validation.sanity_batches = steps if steps > 0 else None
-        validation.run()
-        validation.sanity_batches = None
+        validation.run(most=steps if steps > 0 else math.inf)
         trainer.hooks.on_sanity_check_end()
         trainer.metrics = Metrics({}, {}, {})
         trainer.state.stage = RunningStage.TRAINING

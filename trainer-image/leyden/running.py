@@ -169,9 +169,7 @@ def evaluation(
 ) -> Iterator[EvaluationLoop]:
     """The loop of ``validate``, ``test`` or ``predict``, by default on the module and data of the last run."""
     loaders, datamodule = sources(datamodule, "dataloaders", loaders)
-    if model is None and ckpt_path is None:
-        ckpt_path = _best(trainer) or None
-    path = checkpoint_path(trainer, ckpt_path)
+    path = _best(trainer) if model is None and ckpt_path is None else checkpoint_path(trainer, ckpt_path)
     module = model if model is not None else trainer.model
     data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
     trainer.reset_run(keeps_optimizers=unwrapped(module) is trainer.model)
@@ -210,22 +208,22 @@ def checkpoint_path(trainer: Trainer, given: str | Path | None) -> Place | None:
         if found is None:  # so that a program may say it before its first run
             trainer.warn('ckpt_path="last": there is no last checkpoint yet, so none is loaded')
         return found
+    root = trainer.settings.default_root_dir
     if given == "hpc":
-        if (found := requeue.newest(trainer.settings.default_root_dir)) is None:
-            raise bad_value(
-                "ckpt_path", given, f"a path here: there is no hpc_ckpt_*.ckpt in {trainer.settings.default_root_dir}"
-            )
-        return found
-    if given != "best":
+        found, missing = requeue.newest(root), f"there is no hpc_ckpt_*.ckpt in {root}"
+    elif given == "best":
+        found, missing = _best(trainer), "no ModelCheckpoint has saved such a file"
+    else:
         return place(given) if given is not None else None
-    if not (best := _best(trainer)):
-        raise bad_value("ckpt_path", given, "a path here: no ModelCheckpoint has saved such a file")
-    return place(best)
+    if found is None:
+        raise bad_value("ckpt_path", given, f"a path here: {missing}")
+    return found
 
 
-def _best(trainer: Trainer) -> str:
-    """The best file of the first callback that saves; empty where it has none."""
-    return getattr(trainer.checkpoint_callback, "best_model_path", "")
+def _best(trainer: Trainer) -> Place | None:
+    """The best file of the first callback that saves."""
+    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return place(path) if path else None
 
 
 def _newest(trainer: Trainer) -> Place | None:
