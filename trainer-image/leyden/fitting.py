@@ -35,8 +35,7 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
         capture.restore_model(trainer, checkpoint)
     if trainer.train_loader is None:
         raise MisconfigurationError("fit() has nothing to train on: give train_dataloaders or a train_dataloader()")
-    validation = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
-    trainer.evaluation_loops["val"] = validation
+    validation = trainer.validate_loop = EvaluationLoop(trainer, VALIDATION, trainer.loader_of(val_loaders, "val"))
     trainer.optimizers, trainer.lr_scheduler_configs = optim.configure(trainer.lightning_module)
     hooks.on_fit_start()
     hooks.bind()

@@ -172,6 +172,7 @@ def evaluation(
     path = _best(trainer) if model is None and ckpt_path is None else checkpoint_path(trainer, ckpt_path)
     module = model if model is not None else trainer.model
     data = datamodule if datamodule is not None else (trainer.datamodule if loaders is None else None)
+    fn = TrainerFn(stage.running)
     trainer.reset_run(keeps_optimizers=unwrapped(module) is trainer.model)
 
     def check(trainer: Trainer) -> None:
@@ -179,13 +180,13 @@ def evaluation(
             raise MisconfigurationError(f"{type(module).__qualname__} has no {stage.step}()")
         fitting.check_takes_a_batch(trainer.lightning_module, stage.step)
 
-    with running(trainer, module, data, TrainerFn(stage.running), check):
+    with running(trainer, module, data, fn, check):
         if path is not None:
             trainer.ckpt_path = str(path)
             capture.restore_model(trainer, io.read(trainer, path, map_location=trainer.strategy.device))
         begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
-        trainer.evaluation_loops[stage.short] = loop
+        setattr(trainer, f"{fn}_loop", loop)
         if loop.loader is None:
             raise MisconfigurationError(f"there is nothing to run: give dataloaders or a {stage.short}_dataloader()")
         yield loop

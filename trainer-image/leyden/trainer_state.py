@@ -78,8 +78,10 @@ class TrainerState:
         self.accumulate_grad_batches = self.settings.accumulate_grad_batches
         """Batches that make a step; callbacks may change it between epochs."""
         self.should_stop = False
-        self.evaluation_loops: dict[str, EvaluationLoop] = {}
-        """By the short name of their stage: val, test, predict."""
+        self.validate_loop: EvaluationLoop | None = None
+        self.test_loop: EvaluationLoop | None = None
+        self.predict_loop: EvaluationLoop | None = None
+        """The loops of evaluations, once they have begun."""
         self.state = RunStatus()
         self.is_last_batch = False
         self.datamodule: LightningDataModule | None = None
@@ -103,12 +105,8 @@ class TrainerState:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a copy, or to be pickled: all but what runs, which is made anew with each run."""
-        idle: dict[str, Any] = {
-            "evaluation_loops": {},
-            "training_loop": None,
-            "train_loader": None,
-            "lightning_optimizers": [],
-        }
+        loops = ("training_loop", "validate_loop", "test_loop", "predict_loop")
+        idle: dict[str, Any] = {**dict.fromkeys(loops), "train_loader": None, "lightning_optimizers": []}
         return {name: idle.get(name, value) for name, value in vars(self).items() if name not in ("hooks", "transfer")}
 
     def new_logs(self, training: bool = False) -> Logs:
@@ -197,10 +195,6 @@ class TrainerState:
     def min_steps(self) -> int | None:
         return self.settings.min_steps or None
 
-    def _loaders(self, stage: str) -> Any:
-        loop = self.evaluation_loops.get(stage)
-        return loop.loaders if loop is not None else None
-
     @property
     def train_dataloader(self) -> Any:
         """What training reads, as the user gave it."""
@@ -209,27 +203,17 @@ class TrainerState:
     @property
     def val_dataloaders(self) -> Any:
         """What validation reads, as the user gave it."""
-        return self._loaders("val")
+        return self.validate_loop.loaders if self.validate_loop is not None else None
 
     @property
     def test_dataloaders(self) -> Any:
         """What a test reads, as the user gave it."""
-        return self._loaders("test")
+        return self.test_loop.loaders if self.test_loop is not None else None
 
     @property
     def predict_dataloaders(self) -> Any:
         """What predictions read, as the user gave it."""
-        return self._loaders("predict")
-
-    @property
-    def validate_loop(self) -> EvaluationLoop | None:
-        """The loop of validations, once it has begun."""
-        return self.evaluation_loops.get("val")
-
-    @property
-    def test_loop(self) -> EvaluationLoop | None:
-        """The loop of ``test``, once it has begun."""
-        return self.evaluation_loops.get("test")
+        return self.predict_loop.loaders if self.predict_loop is not None else None
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, int]:
@@ -242,18 +226,9 @@ class TrainerState:
         return self.precision_plugin.scaler
 
     @property
-    def predict_loop(self) -> EvaluationLoop | None:
-        """The loop of ``predict``, once it has begun, with its predictions and the samples they are of."""
-        return self.evaluation_loops.get("predict")
-
-    def _batches(self, stage: str) -> list[float]:
-        loop = self.evaluation_loops.get(stage)
-        return loop.batches if loop is not None else []
-
-    @property
     def num_val_batches(self) -> list[float]:
         """Batches of a validation, by loader."""
-        return self._batches("val")
+        return self.validate_loop.batches if self.validate_loop is not None else []
 
     @property
     def num_sanity_val_batches(self) -> list[float]:
@@ -264,18 +239,17 @@ class TrainerState:
     @property
     def num_test_batches(self) -> list[float]:
         """Batches of a test, by loader."""
-        return self._batches("test")
+        return self.test_loop.batches if self.test_loop is not None else []
 
     @property
     def num_predict_batches(self) -> list[float]:
         """Batches of a prediction, by loader."""
-        return self._batches("predict")
+        return self.predict_loop.batches if self.predict_loop is not None else []
 
     @property
     def enable_validation(self) -> bool:
         """Whether a ``fit`` validates."""
-        loop = self.evaluation_loops.get("val")
-        return loop is not None and loop.enabled
+        return self.validate_loop is not None and self.validate_loop.enabled
 
     @property
     def precision(self) -> str:

@@ -196,7 +196,8 @@ def _fits(run: Callable[[], None]) -> bool:
 
 def _samples(probe: Trainer) -> float:
     """Samples in an epoch of what a Trainer has run on; infinite where that is not known."""
-    sources = [source for loop in probe.evaluation_loops.values() for source in loop.load()]
+    loops = (probe.validate_loop, probe.test_loop, probe.predict_loop)
+    sources = [source for loop in loops if loop is not None for source in loop.load()]
     sources += [probe.training_source] if probe.training_source is not None else []
     known = [source.batches.samples for source in sources if source.batches is not None]
     return max(known, default=math.inf)
