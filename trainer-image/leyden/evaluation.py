@@ -172,8 +172,6 @@ class EvaluationLoop:
         which = (index,) if several else ()
         scope, on_start, on_end = self.trainer.scope, self._hook("batch_start"), self._hook("batch_end")
         for batch_idx, raw in enumerate(batches):
-            if batch_idx >= limit:
-                break
             batch = self.trainer.transfer(raw, index)
             scope.enter_batch(batch, index if several else None)
             on_start(batch, batch_idx, *which)

@@ -87,13 +87,11 @@ class HookTable:
     def __init__(self, trainer: Trainer, module: LightningModule):
         self._trainer = trainer
         self._module = module
-        self._profiler = trainer.profiler
-        self._scope = trainer.scope
         self.bind()
 
     def bind(self) -> None:
         """Look up again what is overridden: hooks may be added to instances, and callbacks to the Trainer."""
-        callbacks, scope = self._trainer.callbacks, self._scope
+        callbacks, scope = self._trainer.callbacks, self._trainer.scope
         for callback in callbacks:
             callback._trainer = self._trainer
         for name in SHARED_HOOKS:
@@ -129,7 +127,7 @@ class HookTable:
         return calls
 
     def _profiled(self, kind: str, owner: object, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        return self._profiler.profiled(f"[{kind}]{type(owner).__qualname__}.{name}", call)
+        return self._trainer.profiler.profiled(f"[{kind}]{type(owner).__qualname__}.{name}", call)
 
 
 def overrides(owner: object, name: str, base: type | None = None) -> bool:

@@ -282,7 +282,6 @@ class Trainer(Reporting):
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
         keeper, shared = self.checkpoint_directory, self.rank_directory
         due = keeper is not None and keeper.due(self, epoch_ended)
-        stop = False
         if not epoch_ended:
             if shared is not None:
                 shared.progress(self)
@@ -290,8 +289,8 @@ class Trainer(Reporting):
                 asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
                 stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
                 due = due or time_is_up
-        if stop:
-            self._stop()
+                if stop:
+                    self._stop()
         if keeper is not None and due:
             keeper.save(self)
 
