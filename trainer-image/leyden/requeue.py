@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from leyden.checkpoint.places import Place
@@ -31,27 +30,23 @@ def requeue(trainer: Trainer) -> bool:
     folder = trainer.settings.default_root_dir
     if trainer.checkpoint_directory is None:
         trainer.save_checkpoint(str(folder / _name(_last_number(folder) + 1)))
-    problem = trainer.strategy.broadcast(_put_back(os.environ) if trainer.is_global_zero else "")
+    problem = trainer.strategy.broadcast(_put_back() if trainer.is_global_zero else "")
     if problem:
         trainer.stop_signal.forget()
         trainer.warn(f"{problem}; the run is saved, and training goes on while it may")
     return not problem
 
 
-def _put_back(variables: Mapping[str, str]) -> str:
+def _put_back() -> str:
     """Why SLURM does not start the job again; empty where it does."""
-    command = ["scontrol", "requeue", _job(variables)]
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    command = ["scontrol", "requeue", f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=REQUEUE_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"the job was not put into SLURM's queue again: {error}"
     said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
     return f"the job was not put into SLURM's queue again: {' '.join(command)}: {said}" if done.returncode else ""
-
-
-def _job(variables: Mapping[str, str]) -> str:
-    array = variables.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{variables.get('SLURM_ARRAY_TASK_ID', '')}" if array else variables.get("SLURM_JOB_ID", "")
 
 
 def _name(number: int) -> str:

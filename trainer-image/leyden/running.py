@@ -55,10 +55,10 @@ def running(
         trainer.hooks.bind()
         check(trainer)
         trainer.profiler.setup(fn, trainer.local_rank, trainer.log_dir)
-        _set_up(trainer, module, datamodule)
+        _set_up(trainer, module, datamodule, fn)
         trainer.hooks.bind()
         yield
-        _tear_down(trainer, module, datamodule)
+        _tear_down(trainer, module, datamodule, fn)
         state.status = TrainerStatus.FINISHED
         trainer.profiler.describe()
         trainer.profiler.teardown(fn)
@@ -90,19 +90,18 @@ def unwrapped(model: Any) -> Any:
     return inner
 
 
-def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
+def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, fn: TrainerFn) -> None:
     for owner in (data, module):
         if owner is None:
             continue
         if (trainer.local_rank if owner.prepare_data_per_node else trainer.global_rank) == 0:
             owner.prepare_data()
     trainer.strategy.barrier()
-    stage = trainer.state.fn or ""
     if data is not None:
-        data.setup(stage=stage)
+        data.setup(stage=fn)
     for callback in trainer.callbacks:
-        callback.setup(trainer, module, stage=stage)
-    module.setup(stage=stage)
+        callback.setup(trainer, module, stage=fn)
+    module.setup(stage=fn)
     with trainer.precision_plugin.creating():
         module.configure_model()
     trainer.precision_plugin.convert_module(module)
@@ -141,13 +140,12 @@ def _transfer(
     return transfer
 
 
-def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
-    stage = trainer.state.fn or ""
+def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, fn: TrainerFn) -> None:
     if data is not None:
-        data.teardown(stage=stage)
+        data.teardown(stage=fn)
     for callback in trainer.callbacks:
-        callback.teardown(trainer, module, stage=stage)
-    module.teardown(stage=stage)
+        callback.teardown(trainer, module, stage=fn)
+    module.teardown(stage=fn)
 
 
 def sources(datamodule: Any, name: str, loaders: Any, val_dataloaders: Any = None) -> tuple[Any, Any]:

@@ -22,7 +22,6 @@ from leyden.outputs import as_outputs, loss_of
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
-    from leyden.settings import Settings
     from leyden.trainer import Trainer
 
 END = object()
@@ -67,14 +66,9 @@ class TrainingLoop:
         self.run_epoch: Callable[[], None] = profiled("run_training_epoch", self._run_epoch)
         self._validated_at = time.monotonic()
 
-    @property
-    def settings(self) -> Settings:
-        """The Trainer's, which hooks may change."""
-        return self.trainer.settings
-
     def _read_settings(self) -> None:
         """What counts from an epoch's start on, of all that hooks may change."""
-        trainer, settings = self.trainer, self.settings
+        trainer, settings = self.trainer, self.trainer.settings
         self.automatic = self.module.automatic_optimization
         self.optimizer, self.stepper = trainer.optimizers[0], trainer.lightning_optimizers[0]
         self.max_steps = math.inf if settings.max_steps == -1 else settings.max_steps
@@ -144,10 +138,11 @@ class TrainingLoop:
 
     def _may_stop(self) -> bool:
         """A callback asked to stop and the least length is reached."""
+        trainer, settings = self.trainer, self.trainer.settings
         return (
-            self.trainer.should_stop
-            and self.trainer.current_epoch >= self.settings.min_epochs
-            and self.state.global_step >= self.settings.min_steps
+            trainer.should_stop
+            and trainer.current_epoch >= settings.min_epochs
+            and trainer.global_step >= settings.min_steps
         )
 
     def _run_epoch(self) -> None:
@@ -172,7 +167,7 @@ class TrainingLoop:
         resumed = trainer.resumed.get("sampler", {}) if state.batch_idx else {}
         self._skip = self.source.load_state_dict(resumed, state.epoch, state.batch_idx)
         left = self.source.batch_limit(None) + (state.batch_idx - self._skip)
-        limit = self.settings.limit_train_batches
+        limit = trainer.settings.limit_train_batches
         if limit is not None:
             left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
         self.batches = trainer.num_training_batches = self._of_all_ranks(left)
@@ -199,8 +194,8 @@ class TrainingLoop:
         return least if math.isinf(least) else int(least)
 
     def _check_interval(self) -> None:
-        every, interval = self.settings.check_val_every_n_epoch, self.settings.val_check_interval
-        batches = self.trainer.num_training_batches
+        trainer, batches = self.trainer, self.trainer.num_training_batches
+        every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
         if self.validates and every is not None and isinstance(interval, int) and 0 < batches < interval:
             raise bad_value(
                 "val_check_interval",
@@ -343,11 +338,11 @@ class TrainingLoop:
     # Validation in between.
 
     def _validation_is_due(self, last: bool) -> bool:
-        settings, state = self.settings, self.state
+        settings, state = self.trainer.settings, self.state
         every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
         if every is not None and (state.epoch + 1) % every:
             return False
-        if self._may_stop():
+        if self.trainer.should_stop and self._may_stop():
             return True
         if isinstance(interval, timedelta):
             over = time.monotonic() - self._validated_at >= interval.total_seconds()
