@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from e2e.kube import Cluster, Object
 from leyden_quickstart.cluster import image_names
 
 ASK = """
-import json, os, signal, sys, urllib.error, urllib.request
+import json, os, signal, urllib.error, urllib.request
 over = []
 signal.signal(signal.SIGTERM, lambda *_: over.append(True))
 body = os.environ["BODY"].encode()
@@ -21,9 +21,8 @@ while not over:
         with urllib.request.urlopen(request, timeout=20) as response:
             print(json.dumps({"status": response.status, "step": json.loads(response.read())["step"]}), flush=True)
     except (OSError, ValueError) as error:
-        print(json.dumps({"status": getattr(error, "code", 0), "error": repr(error)}))
+        print(json.dumps({"status": getattr(error, "code", 0), "error": repr(error)}), flush=True)
 print("over", flush=True)
-sys.stdout.flush()
 signal.pause()
 """
 
@@ -35,6 +34,16 @@ class Answers:
     steps: set[int] = field(default_factory=set)
     lost: list[Any] = field(default_factory=list)
     total: int = 0
+
+    def add(self, log: str) -> Self:
+        """Take the pod's log. Gives itself."""
+        for answer in (json.loads(line) for line in log.splitlines() if line.startswith("{")):
+            self.total += 1
+            if answer["status"] == 200:
+                self.steps.add(answer["step"])
+            else:
+                self.lost.append(answer)
+        return self
 
 
 def load_pod(name: str, url: str, body: Any) -> Object:
@@ -64,17 +73,7 @@ def steady_load(cluster: Cluster, service: str, body: Any) -> Iterator[Answers]:
     finally:
         cluster.kubectl.run("exec", "load", "--", "python3", "-c", "import os; os.kill(1, 15)")
         cluster.wait_until(lambda: load_log(cluster).rstrip().endswith("over"), 30, "the load pod's last line")
-        for line in load_log(cluster).splitlines():
-            if line.startswith("{"):
-                _count(answers, json.loads(line))
-
-
-def _count(answers: Answers, answer: dict[str, Any]) -> None:
-    answers.total += 1
-    if answer["status"] == 200:
-        answers.steps.add(answer["step"])
-    else:
-        answers.lost.append(answer)
+        answers.add(load_log(cluster))
 
 
 def load_log(cluster: Cluster) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.elastic_job import SLOW, long_job
 from e2e.kube import EXAMPLES, Cluster, Object, checkpoints, code, inference_service, training_job
-from e2e.load import load_log, steady_load
+from e2e.load import Answers, load_log, steady_load
 from leyden_quickstart.kubernetes import condition, is_true
 
 IMAGE = json.loads((EXAMPLES / "digits" / "held-out.json").read_text())[0]["image"]
@@ -70,19 +70,15 @@ def test_a_deleted_job_goes_on_being_served(cluster: Cluster) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_rolling_to_a_newer_checkpoint_loses_no_request(cluster: Cluster) -> None:
-    cluster.apply(code(slow=SLOW), checkpoints(), long_job("job", 1, 1, epochs=4))
+def test_rolling_to_newer_checkpoints_loses_no_request(cluster: Cluster) -> None:
+    job = long_job("job", 1, 1, epochs=200)
+    job["spec"]["checkpoint"]["keep"] = {"last": 16}  # they come faster than servers start
+    cluster.apply(code(slow=SLOW), checkpoints(), job)
     cluster.apply(inference_service("service", "job", model={"trainingJob": {"name": "job", "select": "latest"}}))
-    first = cluster.wait_condition("inferenceservice", "service", "Ready", seconds=240)["status"]["stable"]["step"]
+    cluster.wait_condition("inferenceservice", "service", "Available", seconds=240)
     with steady_load(cluster, "service", {"inputs": [[IMAGE]]}) as answers:
-        cluster.wait_condition("trainingjob", "job", "Succeeded", seconds=300)
-        last = cluster.get("trainingjob", "job")["status"]["checkpoints"]["latest"]["step"]
-        cluster.wait(
-            "inferenceservice",
-            "service",
-            lambda thing: thing["status"]["stable"]["step"] == last and is_true(thing, "UpToDate"),
-            180,
+        # The second of three has come and gone within the load.
+        cluster.wait_until(
+            lambda: len(Answers().add(load_log(cluster)).steps) > 2, 300, "answers from three checkpoints"
         )
-        cluster.wait_until(lambda: f'"step": {last}}}' in load_log(cluster), 20, f"an answer from step {last}")
     assert not answers.lost and answers.total > 100
-    assert {first, last} <= answers.steps

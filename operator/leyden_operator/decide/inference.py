@@ -72,25 +72,49 @@ class View:
     @cached_property
     def target(self) -> Served | None:
         """The checkpoint to serve. Where the job or its checkpoints are gone, what was served goes on."""
-        found = asked_for(self.service, self.observed, {item.digest for item in self.rejected})
         known = {item.digest for item in self.rejected}
-        before = (self.service.status.target, self.service.status.stable)
-        return found or next((item for item in before if item and item.digest not in known), None)
+        found = asked_for(self.service, self.observed, known)
+        begun, stable = self.service.status.target, self.service.status.stable
+        if found and begun and begun.digest not in known and self._is_starting(begun):
+            return begun
+        return found or next((item for item in (begun, stable) if item and item.digest not in known), None)
+
+    def _is_starting(self, served: Served) -> bool:
+        """Whether servers of a checkpoint that was asked for, and is there still, are about to be ready.
+
+        They are waited for: of checkpoints that come faster than servers start, none would be served otherwise.
+        """
+        job, status = self.observed.job, self.service.status
+        there = job is not None and any(item.digest == served.digest for item in job.status.checkpoints.kept)
+        same_spec = status.observed_generation == self.service.metadata.generation
+        asked = there and same_spec and self.asks_for(served)
+        return asked and not self.has_rolled_out(served) and not self.given_up and trouble(self, served) is None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the Deployment has waited for its pods for as long as it may (``progressDeadlineSeconds``)."""
+        conditions = (self.deployment or {}).get("status", {}).get("conditions", ())
+        return any(one["type"] == "Progressing" and one["status"] == "False" for one in conditions)
 
     @cached_property
     def rolled_out(self) -> bool:
         """Whether all servers are those of the target, and ready."""
+        return self.target is not None and self.has_rolled_out(self.target)
+
+    def has_rolled_out(self, served: Served) -> bool:
+        """Whether all servers are those of a checkpoint, and ready."""
         found = self.deployment
-        if found is None or self.target is None or not self._asks_for_target(found):
+        if found is None or not self.asks_for(served):
             return False
         status, wanted = found.get("status", {}), self.service.spec.replicas
         counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]
         seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
         return seen and counts == [wanted] * 3
 
-    def _asks_for_target(self, deployment: Json) -> bool:
-        assert self.target is not None
-        return covers(deployment, serving.deployment(self.service, self.target, self.settings))
+    def asks_for(self, served: Served) -> bool:
+        """Whether the Deployment is that of a checkpoint."""
+        wanted = serving.deployment(self.service, served, self.settings)
+        return self.deployment is not None and covers(self.deployment, wanted)
 
     def ready_pods(self, digest: str | None = None) -> list[Pod]:
         """Pods that answer; of one checkpoint, where ``digest`` is given."""
@@ -99,10 +123,10 @@ class View:
     @cached_property
     def stable(self) -> Served | None:
         """The checkpoint that answers: during a rollout the earlier one, for as long as any of its servers is ready."""
-        before = self.service.status.stable
-        current = self.target if self.rolled_out or not (before and self.ready_pods(before.digest)) else before
-        if current is None or (current is self.target and not self.rolled_out and not self.ready_pods(current.digest)):
-            current = before
+        before, begun = self.service.status.stable, self.service.status.target
+        rolled_out = next((served for served in (self.target, begun) if served and self.has_rolled_out(served)), None)
+        answering = (served for served in (before, self.target) if served and self.ready_pods(served.digest))
+        current = rolled_out or next(answering, before)
         if current is None:
             return None
         ready = len(self.ready_pods())
@@ -200,7 +224,7 @@ def _available(view: View) -> Finding:
 
 def _up_to_date(view: View, wanted: list[Json]) -> Finding:
     """Whether what is served is what is asked for; else the plainest reason why not."""
-    checks = (_in_the_way(view, wanted), _nothing_to_serve(view), _troubled(view), _replaced(view))
+    checks = (_in_the_way(view, wanted), _nothing_to_serve(view), trouble(view, view.target), _replaced(view))
     for found in checks:
         if found:
             return found
@@ -245,10 +269,10 @@ def _nothing_to_serve(view: View) -> Finding | None:
     return truth("UpToDate", False, reasons.NO_CHECKPOINT, message)
 
 
-def _troubled(view: View) -> Finding | None:
-    """What keeps a pod of the target from starting."""
+def trouble(view: View, served: Served | None) -> Finding | None:
+    """What keeps servers of a checkpoint from starting."""
     for pod in view.pods:
-        if view.target is None or digest_of(pod) != view.target.digest or pod.ready:
+        if served is None or digest_of(pod) != served.digest or pod.ready:
             continue
         if problem := pod.waiting(IMAGE_PROBLEMS):
             return truth("UpToDate", False, reasons.IMAGE_PULL_FAILED, f"pod {pod.name}: {problem}")
@@ -275,10 +299,10 @@ def _refused_by_quota(view: View) -> Finding | None:
 def _replaced(view: View) -> Finding | None:
     """Another checkpoint is served in place of one that was rejected."""
     first = asked_for(view.service, view.observed, set())
-    if first is None or view.target is None or first.digest == view.target.digest:
+    refusal = next((item for item in view.rejected if first and item.digest == first.digest), None)
+    if refusal is None or view.target is None:
         return None
-    why = next((item.reason for item in view.rejected if item.digest == first.digest), "")
-    message = f"step {first.step} was rejected: {why}; step {view.target.step} takes its place"
+    message = f"step {refusal.step} was rejected: {refusal.reason}; step {view.target.step} takes its place"
     return truth("UpToDate", False, reasons.CHECKPOINT_REJECTED, message)
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,12 +39,19 @@ class World:
     objects: dict[tuple[str, str], Json] = field(default_factory=dict)
     missing: frozenset[Reference] = frozenset()
     broken: tuple[int, ...] = ()
+    generation: int = 1
     plan: Plan | None = None
 
     def service(self) -> InferenceService:
         return InferenceService.model_validate(
             {
-                "metadata": {"name": "digits", "namespace": "ml", "uid": "s", "creationTimestamp": START.isoformat()},
+                "metadata": {
+                    "name": "digits",
+                    "namespace": "ml",
+                    "uid": "s",
+                    "generation": self.generation,
+                    "creationTimestamp": START.isoformat(),
+                },
                 "spec": {
                     "model": {"trainingJob": {"name": "digits", "select": self.select}, "format": self.format},
                     "replicas": self.replicas,
@@ -217,6 +225,57 @@ def test_better_checkpoint_rolls_out_while_the_old_one_answers() -> None:
     assert world.condition("Available") == ("True", "Serving")
     assert (status["stable"]["step"], status["target"]["step"]) == (30, 40)
     assert world.settle()["stable"]["step"] == 40
+
+
+def rolling_to_40() -> World:
+    """A service of step 30 whose servers of step 40 are starting."""
+    world = World(trained(30), select="latest")
+    world.settle()
+    world.job = trained(40, 30)
+    world.look()
+    return world
+
+
+def test_a_rollout_ends_before_that_of_a_newer_checkpoint_begins() -> None:
+    world = rolling_to_40()
+    for steps in ((50, 40, 30), (60, 50, 40)):  # faster than servers start
+        world.job = trained(*steps)
+        status = world.look()
+        assert (status["stable"]["step"], status["target"]["step"]) == (30, 40)
+        assert world.condition("UpToDate") == ("False", "RollingOut")
+    world.roll()
+    status = world.look()
+    assert (status["stable"]["step"], status["target"]["step"]) == (40, 60)
+    assert world.settle()["stable"]["step"] == 60
+
+
+def prune(world: World) -> None:
+    world.job = trained(60, 50)
+
+
+def fail(world: World) -> None:
+    world.job = trained(60, 50, 40)
+    template = world.objects["Deployment", "digits"]["spec"]["template"]
+    pod = server_pod("digits-40-0", template, works=False)
+    pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] = 137
+    world.objects["Pod", "digits-40-0"] = pod
+
+
+def give_up(world: World) -> None:
+    world.job = trained(60, 50, 40)
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    world.objects["Deployment", "digits"]["status"] = {"conditions": [condition]}
+
+
+def ask_for_another(world: World) -> None:
+    world.job, world.select, world.generation = trained(60, 50, 40), 60, 2
+
+
+@pytest.mark.parametrize("happen", [prune, fail, give_up, ask_for_another])
+def test_a_rollout_is_left_where_it_cannot_end_or_is_not_wanted(happen: Callable[[World], None]) -> None:
+    world = rolling_to_40()
+    happen(world)
+    assert world.look()["target"]["step"] == 60
 
 
 def test_rejected_checkpoint_is_recorded_with_its_reason_and_the_next_takes_its_place() -> None:
