@@ -16,7 +16,7 @@ from leyden.loaders import Source
 MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
 
 END = object()
-"""What follows a loader's last batch; ``None`` may be one."""
+"""What follows the last batch; ``None`` may be one."""
 
 Triple = tuple[Any, int, int]
 """Batch, its index, and the loader's index."""

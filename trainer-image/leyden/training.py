@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
-from leyden.combined import for_training
+from leyden.combined import END, for_training
 from leyden.errors import bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides, within
@@ -23,9 +23,6 @@ from leyden.states import RunningStage
 
 if TYPE_CHECKING:
     from leyden.trainer import Trainer
-
-END = object()
-"""What follows the last batch; ``None`` may be one."""
 
 
 class TrainingLoop:

@@ -93,8 +93,12 @@ class View:
     @property
     def given_up(self) -> bool:
         """Whether the Deployment has waited for its pods for as long as it may (``progressDeadlineSeconds``)."""
+        return self.deployment_condition("Progressing").get("status") == "False"
+
+    def deployment_condition(self, type_: str) -> Json:
+        """A condition of the Deployment; empty where it has none such."""
         conditions = (self.deployment or {}).get("status", {}).get("conditions", ())
-        return any(one["type"] == "Progressing" and one["status"] == "False" for one in conditions)
+        return next((one for one in conditions if one["type"] == type_), {})
 
     @cached_property
     def rolled_out(self) -> bool:
@@ -288,12 +292,12 @@ def trouble(view: View, served: Served | None) -> Finding | None:
 
 
 def _refused_by_quota(view: View) -> Finding | None:
-    for condition in (view.deployment or {}).get("status", {}).get("conditions", ()):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = condition.get("message", "")
-            reason = reasons.QUOTA_EXCEEDED if "exceeded quota" in message else reasons.POD_REFUSED
-            return truth("UpToDate", False, reason, message)
-    return None
+    condition = view.deployment_condition("ReplicaFailure")
+    if condition.get("status") != "True":
+        return None
+    message = condition.get("message", "")
+    reason = reasons.QUOTA_EXCEEDED if "exceeded quota" in message else reasons.POD_REFUSED
+    return truth("UpToDate", False, reason, message)
 
 
 def _replaced(view: View) -> Finding | None:
