@@ -97,7 +97,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     ground = steps.ground_here()
     steps.use_running(ground)
-    with Cluster(ground.kubectl).namespace(NAMESPACE) as cluster:
+    with Cluster(ground.kubectl).namespace(NAMESPACE, f"benchmark-{os.getpid()}") as cluster:
         cluster.apply(code(slow=SLOW), checkpoints())
         created, stepped = zip(*(start_up(cluster, run) for run in range(runs)), strict=True)
         print(f"apply -> pods created      {spread(list(created))}")

@@ -1,9 +1,9 @@
 """One cluster for all end-to-end tests: the quickstart's own, brought up by the quickstart's own steps."""
 
 import fcntl
-import hashlib
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def tools_on_path() -> None:
 
 
 @pytest.fixture(scope="session")
-def installed(tools_on_path: None) -> Cluster:
+def installed(tools_on_path: None, testrun_uid: str) -> Cluster:
     """A cluster with the images loaded and the operator installed. It is left running, as the quickstart leaves it."""
     ground = steps.ground_here()
     console = Console(4, sys.stderr)
@@ -35,7 +35,9 @@ def installed(tools_on_path: None) -> Cluster:
         ):
             console.begin(title)
             console.done(step(ground, console))
-    return Cluster(ground.kubectl)
+        found = Cluster(ground.kubectl)
+        found.sweep(testrun_uid)
+    return found
 
 
 @contextmanager
@@ -48,9 +50,8 @@ def one_process_at_a_time() -> Iterator[None]:
 
 
 @pytest.fixture
-def cluster(installed: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A namespace of the test's own in the running cluster."""
+def cluster(installed: Cluster, request: pytest.FixtureRequest, testrun_uid: str) -> Iterator[Cluster]:
+    """A namespace of the test's own in the running cluster, of a name that no run before this one has used."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[5:45].strip("-")
-    told_apart = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:6]
-    with installed.namespace(f"e2e-{name}-{told_apart}") as inside:
+    with installed.namespace(f"e2e-{name}-{secrets.token_hex(3)}", testrun_uid) as inside:
         yield inside

@@ -12,6 +12,7 @@ from leyden_quickstart.console import StepFailed
 from leyden_quickstart.kubernetes import Kubectl, condition
 
 Object = dict[str, Any]
+TEST_RUN = "leyden.dev/test-run"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -25,10 +26,14 @@ class Cluster:
 
     kubectl: Kubectl
 
+    def sweep(self, run: str) -> None:
+        """What tests of another run have left behind, which was cut off: its pods would go on training beside ours."""
+        self.kubectl.run("delete", "namespace", "-l", f"{TEST_RUN},{TEST_RUN}!={run}", "--wait=false")
+
     @contextmanager
-    def namespace(self, name: str) -> Iterator["Cluster"]:
+    def namespace(self, name: str, run: str) -> Iterator["Cluster"]:
         """A namespace of the test's own, with restricted pod security, deleted at the end."""
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", TEST_RUN: run}
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.kubectl.apply(made)
         inside = Cluster(replace(self.kubectl, namespace=name))
