@@ -13,6 +13,9 @@ MANIFEST_NAME = "manifest.json"
 PINNED_NAME = "pinned"
 """A file of this name in a checkpoint's directory keeps the checkpoint: whatever it holds, retention passes over it."""
 
+SERVED_NAME = "served"
+"""Keeps a checkpoint as :data:`PINNED_NAME` does, which is for people. The training that writes here sets it."""
+
 STEP_DIRECTORY = re.compile(r"^step-(\d{12})$")
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from leyden_contract.manifest import ExportFormat, Frozen
+from leyden_contract.manifest import ExportFormat
 
 PORT = 8476
 """TCP port of the coordinator."""
@@ -22,6 +22,15 @@ JOIN_POLL_SECONDS = 25.0
 """Longest time that a join request is held before it is answered 204, which means: ask again."""
 
 HEARTBEAT_SECONDS = 1.0
+
+
+class Message(BaseModel):
+    """A value. Unknown fields are ignored: who speaks may be of a newer release than who listens.
+
+    An upgrade of the operator leaves the pods of running jobs alone, and a job may have an image of its own.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Cause(StrEnum):
@@ -45,7 +54,7 @@ class Notice(StrEnum):
     """The round is broken (a member died): end the ranks without waiting for them and join the next round."""
 
 
-class JoinRequest(Frozen):
+class JoinRequest(Message):
     """An agent that is ready to train, with where its ranks can be reached."""
 
     pod: str
@@ -56,7 +65,7 @@ class JoinRequest(Frozen):
     local_world_size: int = Field(ge=1)
 
 
-class RoundAssignment(Frozen):
+class RoundAssignment(Message):
     """An agent's place in a round."""
 
     round: int = Field(ge=0)
@@ -69,13 +78,13 @@ class RoundAssignment(Frozen):
     budget_left: int
 
 
-class Gone(Frozen):
+class Gone(Message):
     """Body of a 410: there is no round for this pod to join, and it should end."""
 
     reason: Literal["finished", "failed", "suspended", "replaced"]
 
 
-class Heartbeat(Frozen):
+class Heartbeat(Message):
     """Sent each second while the ranks live. ``steps`` are the steps of this pod's ranks, by local rank."""
 
     pod_uid: str
@@ -84,12 +93,13 @@ class Heartbeat(Frozen):
     leaving: bool = Field(default=False, description="the pod was told to end: its ranks commit a checkpoint and stop")
 
 
-class HeartbeatReply(Frozen):
+class HeartbeatReply(Message):
     notice: Notice
     round: int
+    served: tuple[str, ...] | None = Field(default=None, description="as in ``Membership``")
 
 
-class Progress(Frozen):
+class Progress(Message):
     """How far training is, as rank 0 tells it at most once a second."""
 
     epoch: int = 0
@@ -102,7 +112,7 @@ class Progress(Frozen):
     reported_at: datetime
 
 
-class Checkpoint(Frozen):
+class Checkpoint(Message):
     """A committed checkpoint."""
 
     step: int
@@ -113,7 +123,7 @@ class Checkpoint(Frozen):
     exports: tuple[ExportFormat, ...] = Field(default=(), description="formats that can be served without code")
 
 
-class Checkpoints(Frozen):
+class Checkpoints(Message):
     """The newest and the best committed checkpoint, and what was refused while looking for one to resume from."""
 
     latest: Checkpoint | None = None
@@ -122,7 +132,7 @@ class Checkpoints(Frozen):
     skipped: tuple[str, ...] = Field(default=(), description="why a newer one was not resumed from, or not written")
 
 
-class Event(Frozen):
+class Event(Message):
     """A line of ``events.jsonl`` (rank 0 to its agent): how far training is, or what is on disk after a change."""
 
     progress: Progress | None = None
@@ -136,7 +146,7 @@ class Events(Event):
     round: int
 
 
-class Failure(Frozen):
+class Failure(Message):
     """How a rank ended that should not have."""
 
     pod: str
@@ -164,7 +174,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Leave(Frozen):
+class Leave(Message):
     """An agent's last word."""
 
     pod_uid: str
@@ -172,15 +182,18 @@ class Leave(Frozen):
     outcome: Outcome
 
 
-class Departure(Frozen):
+class Departure(Message):
     """A pod that is gone or going, and why, as the operator saw it."""
 
     pod_uid: str
     cause: Cause
 
 
-class Membership(Frozen):
-    """What the operator knows about the job's pods. Idempotent: the whole truth each time, never a difference."""
+class Membership(Message):
+    """What the operator knows about the job's pods, and who uses its checkpoints.
+
+    Idempotent: the whole truth each time, never a difference.
+    """
 
     min: int = Field(ge=1)
     max: int = Field(ge=1)
@@ -188,6 +201,9 @@ class Membership(Frozen):
     draining: tuple[Departure, ...] = ()
     lost: tuple[Departure, ...] = ()
     suspend: bool = False
+    served: tuple[str, ...] | None = Field(
+        default=None, description="digests of checkpoints that services use; ``None``: not known (yet)"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "Membership":
@@ -204,7 +220,7 @@ class RunPhase(StrEnum):
     FAILED = "failed"
 
 
-class Booking(Frozen):
+class Booking(Message):
     """One restart in the ledger; ``key`` makes it countable once."""
 
     key: str
@@ -213,7 +229,7 @@ class Booking(Frozen):
     reason: str = ""
 
 
-class Report(Frozen):
+class Report(Message):
     """Everything the operator reads from the coordinator."""
 
     run_id: str

@@ -90,7 +90,7 @@ def heartbeat(state: State, beat: Heartbeat, now: datetime) -> HeartbeatReply:
         # A round that we never formed means that our state is younger than the run: let it save its work.
         unknown = beat.round > state.round
         state.round = max(state.round, beat.round)
-        return HeartbeatReply(notice=Notice.REFORM if unknown else Notice.ABORT, round=state.round)
+        return _reply(state, Notice.REFORM if unknown else Notice.ABORT)
     member.seen, member.started, member.steps = now, True, beat.steps
     if beat.leaving and not member.leaving:
         member.leaving = True
@@ -98,7 +98,11 @@ def heartbeat(state: State, beat: Heartbeat, now: datetime) -> HeartbeatReply:
             ledger.announce(state, beat.pod_uid, now)
         ledger.break_round(state, Notice.REFORM)
     hang.observe(state, now)
-    return HeartbeatReply(notice=_notice_for(state, member), round=state.round)
+    return _reply(state, _notice_for(state, member))
+
+
+def _reply(state: State, notice: Notice) -> HeartbeatReply:
+    return HeartbeatReply(notice=notice, round=state.round, served=state.membership.served)
 
 
 def _notice_for(state: State, member: Member) -> Notice:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.elastic_job import SLOW, long_job
+from e2e.elastic_job import SLOW, long_job, newest_checkpoint
 from e2e.kube import EXAMPLES, Cluster, Object, checkpoints, code, inference_service, training_job
 from e2e.load import Answers, load_log, steady_load
 from leyden_quickstart.kubernetes import condition, is_true
@@ -82,3 +82,31 @@ def test_rolling_to_newer_checkpoints_loses_no_request(cluster: Cluster) -> None
             lambda: len(Answers().add(load_log(cluster)).steps) > 2, 300, "answers from three checkpoints"
         )
     assert not answers.lost and answers.total > 100
+
+
+@pytest.mark.timeout(600)
+def test_retention_leaves_what_a_service_uses_for_as_long_as_it_does(cluster: Cluster) -> None:
+    job = long_job("job", 1, 1, epochs=400)
+    job["spec"]["checkpoint"]["keep"] = {"last": 8}
+    cluster.apply(code(slow=SLOW), checkpoints(), job)
+    chosen = newest_checkpoint(cluster.wait("trainingjob", "job", lambda job: newest_checkpoint(job) > 0, 240))
+    model = {"trainingJob": {"name": "job", "select": chosen}}
+    cluster.apply(inference_service("service", "job", model=model))
+    cluster.wait_condition("inferenceservice", "service", "Ready", seconds=240)
+
+    def outlived(job: Object) -> bool:
+        found = job["status"]["checkpoints"]
+        newer = [one["step"] for one in found["kept"] if one["step"] > chosen]
+        return len(newer) >= 8 and found["best"]["step"] != chosen
+
+    def there(job: Object) -> bool:
+        return chosen in [one["step"] for one in job["status"]["checkpoints"]["kept"]]
+
+    assert there(cluster.wait("trainingjob", "job", outlived, 240))
+    (served,) = cluster.listed("pods", "leyden.dev/inference-service=service")
+    cluster.delete("pod", served["metadata"]["name"])
+    cluster.wait_condition("inferenceservice", "service", "Ready", seconds=240)
+    with cluster.kubectl.forward("service/service", 80) as url:
+        assert post(url, json.dumps({"inputs": [[IMAGE]]}).encode())[2]["x-leyden-step"] == str(chosen)
+    cluster.delete("inferenceservice", "service")
+    cluster.wait("trainingjob", "job", lambda job: not there(job), 120)

@@ -99,6 +99,34 @@ def test_pinned_checkpoints_outlive_retention(tmp_path: Path) -> None:
     assert [stored.step for stored in store.complete(tmp_path)] == [25, 10]
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_what_services_use_outlives_retention_for_as_long_as_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    shared, there = tmp_path / "rank", tmp_path / "checkpoints"
+    shared.mkdir()
+    monkeypatch.setenv("LEYDEN_RANK_DIR", str(shared))
+
+    def kept() -> list[int]:
+        return [stored.step for stored in store.complete(there)]
+
+    def run(epochs: int) -> None:
+        keeper = CheckpointDirectory(there, keep_last=1, asynchronous=asynchronous)
+        L.Trainer(max_epochs=epochs, callbacks=[keeper], **SAVING).fit(Regression(), loader())
+
+    run(2)
+    assert kept() == [10]
+    (shared / "served").write_text(store.complete(there)[0].digest)
+    run(4)
+    assert kept() == [20, 10]
+    (shared / "served").unlink()  # the next round's ranks are told a moment after they have begun
+    run(5)
+    assert kept() == [25, 10]
+    (shared / "served").write_text("")
+    run(6)
+    assert kept() == [30]
+
+
 def test_a_failed_save_is_one_warning_and_the_checkpoint_before_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """A rank's side of elastic training: tell the agent how far training is, and stop together when it asks.
 
 Ranks and agent share a directory (``LEYDEN_RANK_DIR``): ``step`` counts in 8 bytes all that is done, so that a hang
-shows; ``events.jsonl`` is what rank 0 reports; a file ``stop`` is the agent's request to commit a checkpoint and end.
+shows; ``events.jsonl`` is what rank 0 reports; a file ``stop`` is the agent's request to commit a checkpoint and end;
+``served`` lists digests of checkpoints, one a line, that services use.
 """
 
 from __future__ import annotations
@@ -146,6 +147,11 @@ class RankDirectory:
     def stop_requested(self) -> bool:
         """Whether the agent asks to stop."""
         return self._stop.exists()
+
+    def served(self) -> frozenset[str] | None:
+        """Digests of checkpoints that services use; ``None`` while that is not known."""
+        listed = self.path / "served"
+        return frozenset(listed.read_text().split()) if listed.exists() else None
 
     def progress(self, trainer: Trainer, now: bool = False) -> None:
         """Report progress, at most once a second unless ``now``."""

@@ -316,6 +316,10 @@ class Trainer(Reporting):
         if self.rank_directory is not None:
             self.rank_directory.checkpoints(checkpoints)
 
+    def served_checkpoints(self) -> frozenset[str] | None:
+        """Digests of this job's checkpoints that services use; ``None`` while that is not known."""
+        return self.rank_directory.served() if self.rank_directory is not None else None
+
     def loader_of(self, loaders: Any, stage: str) -> Callable[[], Any] | None:
         """What gives a stage's loaders: the argument, the data module or the module; ``None`` where nothing does."""
         if loaders is not None:

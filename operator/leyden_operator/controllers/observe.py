@@ -43,10 +43,14 @@ class Observer:
                 missing.add(reference)
             elif reference.kind == "TrainingJob":
                 job = _job(found)
+        services: list[Json] = []
+        if isinstance(resource, TrainingJob) and resource.spec.checkpoint:
+            services = await self._cluster.list("InferenceService", namespace)
         return Observed(
             children=tuple(children),
             missing=frozenset[Reference](missing),
             job=job,
+            services=tuple(services),
             pod_groups=await self.has_pod_groups(),
         )
 

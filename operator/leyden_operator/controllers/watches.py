@@ -45,6 +45,10 @@ class Watches:
         if kind == "TrainingJob":
             for follower in self._followers.get((key.namespace, key.name), ()):
                 self._queue.add(follower)
+        else:
+            # The job keeps the checkpoints that services use, so it has to learn of what they have chosen.
+            for job in followed(dict(body)):
+                self._queue.add(Key("TrainingJob", key.namespace, job))
         if event["type"] == "DELETED":
             self.seen.discard(meta["uid"])
             self._unfollow(key)

@@ -37,6 +37,8 @@ class Observed:
     """Those of the spec's references that do not exist."""
     job: TrainingJob | None = None
     """The training job that is referred to: whose checkpoint is served, or resumed from."""
+    services: tuple[Json, ...] = ()
+    """For a training job with checkpoints: the inference services of its namespace."""
     pod_groups: bool = False
     """Whether the API server has Kubernetes' own PodGroup."""
     refusals: tuple[Refusal, ...] = ()

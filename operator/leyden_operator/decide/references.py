@@ -1,9 +1,9 @@
 """What a spec names, which of it is missing, and which checkpoint a selection means."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from leyden_contract.manifest import EXPORT_ORDER, ExportFormat, ModelFormat, ServedFormat
-from leyden_operator.api import InferenceService, TrainingJob
+from leyden_operator.api import InferenceService, Json, TrainingJob
 from leyden_operator.api.training_status import CheckpointsStatus, CheckpointStatus
 from leyden_operator.decide import reasons
 from leyden_operator.decide.conditions import Finding, truth
@@ -85,3 +85,14 @@ def origin(job: TrainingJob, other: TrainingJob | None) -> Origin | None:
     found = select(other.status.checkpoints, "best" if asked.select is None else asked.select)
     claim = other.spec.checkpoint.storage.persistent_volume_claim
     return Origin(claim.claim_name, claim.path, found.step) if found else None
+
+
+def served(job: TrainingJob, services: Iterable[Json]) -> tuple[str, ...]:
+    """Digests of the checkpoints in a job's directory that services answer from, or begin to."""
+    if job.spec.checkpoint is None:
+        return ()
+    claim = job.spec.checkpoint.storage.persistent_volume_claim
+    statuses = [service.get("status", {}) for service in services]
+    used = [status[role] for status in statuses for role in ("stable", "target") if role in status]
+    here = (each for each in used if (each.get("claimName"), each.get("directory")) == (claim.claim_name, claim.path))
+    return tuple(sorted({each["digest"] for each in here}))

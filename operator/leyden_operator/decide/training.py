@@ -10,6 +10,7 @@ from leyden_operator.decide import events, reasons, restarts, training_condition
 from leyden_operator.decide.children import ONLY_MADE, covers, deletion, key
 from leyden_operator.decide.conditions import Finding, updated
 from leyden_operator.decide.plan import Deletion, Observed, Plan
+from leyden_operator.decide.references import served
 from leyden_operator.decide.summary import summary
 from leyden_operator.decide.verdict import Verdict, judge
 from leyden_operator.decide.view import View
@@ -145,7 +146,9 @@ def _to_apply(view: View, wanted: list[Json]) -> list[Json]:
 
 def _membership(view: View, workers: Workers, suspend: bool = False) -> Membership | None:
     """``None`` while no coordinator listens."""
-    return membership(workers, suspend) if view.coordinator and view.coordinator.ready else None
+    if view.coordinator is None or not view.coordinator.ready:
+        return None
+    return membership(workers, suspend, served(view.job, view.observed.services))
 
 
 def _new_attempt(view: View, verdict: Verdict) -> Plan:

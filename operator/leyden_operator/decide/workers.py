@@ -110,8 +110,8 @@ def _just_finished(pod: Pod, now: datetime) -> bool:
     return pod.phase == "Succeeded" and (pod.ended_at is None or now < pod.ended_at + FINISHING)
 
 
-def membership(workers: Workers, suspend: bool) -> Membership:
-    """The whole truth for the coordinator."""
+def membership(workers: Workers, suspend: bool, served: tuple[str, ...]) -> Membership:
+    """The whole truth for the coordinator. ``served``: digests of checkpoints that services use."""
     nodes = workers.job.spec.nodes
     surplus = {pod.uid for pod in workers.surplus}
     expected = [
@@ -135,6 +135,7 @@ def membership(workers: Workers, suspend: bool) -> Membership:
         draining=tuple(draining),
         lost=tuple(lost),
         suspend=suspend,
+        served=served,
     )
 
 

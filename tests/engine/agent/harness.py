@@ -112,12 +112,13 @@ class Run:
         return Report.model_validate_json(self._call("GET", "/v1/report"))
 
     def tell(self, expected: str, least: int = 1, most: int = 3, **departures: Any) -> None:
-        """The operator's word: UIDs separated by spaces, and ``draining``/``lost`` as ``{uid: cause}``."""
+        """The operator's word: UIDs and ``served`` digests by spaces, ``draining``/``lost`` as ``{uid: cause}``."""
         message = Membership(
             min=least,
             max=most,
             expected=tuple(expected.split()),
             suspend=departures.pop("suspend", False),
+            served=tuple(departures.pop("served", "").split()),
             **{
                 kind: tuple(Departure(pod_uid=uid, cause=cause) for uid, cause in gone.items())
                 for kind, gone in departures.items()

@@ -150,6 +150,20 @@ def test_two_ranks_in_a_pod_finish(tmp_path: Path) -> None:
         assert {world for _, _, world, _ in run.steps()} == {3}
 
 
+def test_ranks_of_each_round_learn_which_checkpoints_services_use(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        return [path.read_text() for path in sorted(tmp_path.glob("leyden-*/round-*/0/served"))]
+
+    with Run(tmp_path, least=1, most=1, budget=1) as run:
+        run.tell("a", most=1, served="sha256:1 sha256:2")
+        run.start("a", 0)
+        run.until("the first round is told", lambda: told() == ["sha256:1\nsha256:2"], START)
+        run.tell("a", most=1, served="sha256:2")
+        run.until("the list is a new one", lambda: told() == ["sha256:2"], 15)
+        run.kill_rank("a")
+        run.until("the second round is told", lambda: told() == ["sha256:2", "sha256:2"], START)
+
+
 @pytest.mark.parametrize(
     "source, reason, message",
     [

@@ -76,6 +76,18 @@ async def test_a_round_forms_while_two_wait(client: Client) -> None:
         assert (await response.json())["phase"] == "training"
 
 
+async def test_members_learn_what_services_use_from_an_operator_of_any_release(client: Client) -> None:
+    async with client.post("/v1/join", json=JOIN, headers=TOKEN) as response:
+        assert response.status == 200
+    beat = {"pod_uid": "a", "round": 0}
+    told = {"min": 1, "max": 2, "served": ["sha256:1"], "of_a_later_release": 1}
+    for membership, served in (({"min": 1, "max": 2}, None), (told, ["sha256:1"])):
+        async with client.put("/v1/membership", json=membership, headers=TOKEN) as response:
+            assert response.status == 200
+        async with client.post("/v1/heartbeat", json=beat, headers=TOKEN) as response:
+            assert await response.json() == {"notice": "none", "round": 0, "served": served}
+
+
 async def test_who_hangs_up_does_not_wait_any_more(tmp_path: Path) -> None:
     state = new("uid-0", 2, 2, 1)
     server = TestServer(application(state, Store(tmp_path / "ledger.json"), "secret"))

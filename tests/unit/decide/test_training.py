@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leyden_contract.wire import Cause, RunPhase
-from leyden_operator.api import TrainingJob
+from leyden_operator.api import Json, TrainingJob
 from unit.decide.cluster import (
     START,
     Cluster,
@@ -133,3 +133,23 @@ def befall(cluster: Cluster, what: str, index: int) -> None:
         ledger = tuple(booked(Cause.RESIZE, f"pod-{pod['metadata']['uid']}") for pod in surplus)
         before = cluster.coordinator.ledger if cluster.coordinator else ()
         cluster.coordinator = report(ledger=(*before, *ledger))
+
+
+def test_the_coordinator_is_told_which_checkpoints_services_use() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "checkpoints", "path": "digits"}}
+    cluster = running(checkpoint={"storage": claim})
+    assert cluster.told is not None and cluster.told.served == ()
+
+    def used(digest: str, directory: str = "digits", claim: str = "checkpoints") -> Json:
+        return {"digest": digest, "claimName": claim, "directory": directory}
+
+    services = (
+        {"status": {"stable": used("sha256:1"), "target": used("sha256:2")}},
+        {"status": {"stable": used("sha256:2"), "target": used("sha256:2")}},
+        {"status": {"stable": used("sha256:3", directory="other"), "target": used("sha256:4", claim="other")}},
+        {"status": {"target": used("sha256:5")}},
+        {},
+    )
+    cluster.observed = {"services": services}
+    cluster.look()
+    assert cluster.told.served == ("sha256:1", "sha256:2", "sha256:5")

@@ -53,6 +53,7 @@ class Heart:
         self._round = ranks.assignment.round
         self._tail = Tail(ranks.directory(0) / "events.jsonl")
         self._unsent: dict[str, Any] = {}
+        self._served: tuple[str, ...] | None = None
         self._poke = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._beat, name="heart")
@@ -90,8 +91,12 @@ class Heart:
     def _heartbeat(self) -> None:
         beat = Heartbeat(pod_uid=self._uid, round=self._round, steps=self._ranks.steps(), leaving=self.leaving)
         self.silent_beats += 1
-        self.notice = self._client.heartbeat(beat).notice
+        reply = self._client.heartbeat(beat)
+        self.notice = reply.notice
         self.silent_beats = 0
+        if reply.served is not None and reply.served != self._served:
+            self._ranks.tell_served(reply.served)
+            self._served = reply.served
 
     def _forward(self) -> None:
         self._unsent.update(self._tail.newest())
@@ -107,3 +112,5 @@ class Heart:
                 log.warning("the coordinator does not answer (%s); training goes on", error)
         except Refused as error:
             log.error("the coordinator refuses: %s", error)
+        except OSError as error:
+            log.error("what the coordinator tells cannot be passed on to the ranks: %s", error)

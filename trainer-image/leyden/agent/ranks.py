@@ -149,6 +149,12 @@ class Ranks:
                 one.terminated = True
                 one.signal(signal.SIGTERM)
 
+    def tell_served(self, digests: tuple[str, ...]) -> None:
+        """Pass on to the rank that prunes checkpoints which of them services use; it reads the list whole."""
+        unfinished = self.directory(0) / ".served"
+        unfinished.write_text("\n".join(digests))
+        unfinished.replace(self.directory(0) / "served")
+
     @property
     def overdue(self) -> bool:
         """Whether the ranks were asked to stop, and had the time for it."""

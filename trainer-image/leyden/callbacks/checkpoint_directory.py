@@ -221,7 +221,7 @@ class CheckpointDirectory(Callback):
             if parts.problem is not None:
                 raise parts.problem
             store.write(self.directory, files, facts, _job_attempt(), parts.draft, parts.files)
-            self._prune()
+            self._prune(trainer.served_checkpoints())
         except CheckpointStorage as error:
             trainer.report_checkpoints(self.checkpoints(str(error)))
             raise
@@ -243,8 +243,10 @@ class CheckpointDirectory(Callback):
         monitor = self.plan.monitor
         return store.rank(kept, monitor.metric, monitor.mode) if monitor is not None else []
 
-    def _prune(self) -> None:
+    def _prune(self, served: frozenset[str] | None) -> None:
         kept = store.complete(self.directory, self._ignored)
+        if served is not None:
+            store.mark_served(kept, served)
         best = self._ranked(kept)[: max(1, self.plan.keep.best)]
         for stored in store.surplus(kept, self.plan.keep.last, best):
             store.remove(stored)

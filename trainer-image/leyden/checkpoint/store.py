@@ -21,7 +21,15 @@ import torch
 from leyden.checkpoint.content import Content, put, sha256, sync_directory, write_content
 from leyden.checkpoint.places import Place, Url, remove_tree, size, storage
 from leyden.errors import CheckpointCorrupt, CheckpointStorage, Superseded
-from leyden_contract.layout import MANIFEST_NAME, PINNED_NAME, complete_steps, digest_of, parse_step, step_directory
+from leyden_contract.layout import (
+    MANIFEST_NAME,
+    PINNED_NAME,
+    SERVED_NAME,
+    complete_steps,
+    digest_of,
+    parse_step,
+    step_directory,
+)
 
 if TYPE_CHECKING:
     from leyden_contract.manifest import FileEntry, Manifest
@@ -49,8 +57,8 @@ class Stored:
 
     @property
     def pinned(self) -> bool:
-        """Whether someone has marked it to stay."""
-        return (self.path / PINNED_NAME).is_file()
+        """Whether someone has marked it to stay, or a service uses it."""
+        return any((self.path / name).is_file() for name in (PINNED_NAME, SERVED_NAME))
 
     def file(self, name: str) -> Place | None:
         """Where a file of the checkpoint is; ``None`` where it has no such file."""
@@ -159,7 +167,7 @@ def _put_in_place(unfinished: Path, final: Path) -> None:
 
 def _remove_strays(stored: Stored) -> None:
     """Delete what a checkpoint's folder in an object store holds beside its files: those of the one it replaced."""
-    stay = {MANIFEST_NAME, PINNED_NAME, *(name.split("/")[0] for name in stored.manifest.files)}
+    stay = {MANIFEST_NAME, PINNED_NAME, SERVED_NAME, *(name.split("/")[0] for name in stored.manifest.files)}
     for entry in stored.path.iterdir():
         if entry.name not in stay:
             remove_tree(entry)
@@ -350,6 +358,17 @@ def surplus(kept: list[Stored], last: int, best: list[Stored]) -> list[Stored]:
     newest = sorted(kept, key=lambda stored: -stored.step)[: max(1, last)]
     stay = {stored.step for stored in (*newest, *best)}
     return [stored for stored in kept if stored.step not in stay]
+
+
+def mark_served(kept: list[Stored], digests: frozenset[str]) -> None:
+    """Mark the checkpoints that services use, and no others. The marks outlive this run, which may die at any time."""
+    with storage("the marks of the checkpoints that services use cannot be written"):
+        for stored in kept:
+            marker = stored.path / SERVED_NAME
+            if stored.digest not in digests:
+                marker.unlink(missing_ok=True)
+            elif not marker.is_file():
+                put(marker, b"")
 
 
 def remove(stored: Stored) -> None:
