@@ -224,6 +224,23 @@ def test_a_function_that_was_no_hyperparameter_is_missed_with_a_warning(tmp_path
         Shaped.load_from_checkpoint(saved(Shaped(act=torch.tanh, saves=("layer",)), tmp_path / "chosen.ckpt"))
 
 
+def test_what_was_lost_is_asked_for_also_where_a_base_class_takes_it(tmp_path: Path) -> None:
+    class Saving(Regression):
+        def __init__(self, act: Any = None, **more: Any) -> None:
+            super().__init__(**more)
+            self.act = act
+            self.save_hyperparameters()
+
+    class Derived(Saving):
+        def __init__(self, width: int = 3, **more: Any) -> None:
+            super().__init__(**more)
+
+    path = saved(Derived(act=UserDict()), tmp_path / "model.ckpt")
+    with pytest.raises(MisconfigurationError, match=r"act of .*Derived: .*load_from_checkpoint\(path, act="):
+        Derived.load_from_checkpoint(path)
+    assert Derived.load_from_checkpoint(path, act=1).act == 1
+
+
 def test_numpys_objects_are_not_read(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "own": numpy.array([UserDict()])}, tmp_path / "model.ckpt")
     with pytest.raises(CheckpointCorrupt, match="could run code"):

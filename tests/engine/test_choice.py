@@ -250,7 +250,7 @@ def test_a_compiled_module_trains_and_logs_as_it_is() -> None:
         torch.manual_seed(1)
         module = Regression(dropout=0.0)
         trainer = L.Trainer(max_epochs=2, **QUIET)
-        trainer.fit(torch.compile(module) if compiled else module, loader(12), loader(6))  # type: ignore[arg-type]
+        trainer.fit(torch.compile(module) if compiled else module, loader(12), loader(6))  # type: ignore[arg-type]  # compiled, it is one still
         assert trainer.model is module
         return weights(module), {name: float(value) for name, value in trainer.callback_metrics.items()}
 

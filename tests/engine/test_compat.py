@@ -56,6 +56,47 @@ print(trainer.global_step, sys.argv[1:])
     assert ran.stdout.splitlines()[-1] == "3 ['--own', 'argument']"
 
 
+def test_what_libraries_look_up_before_they_train(tmp_path: Path) -> None:
+    script = """
+import warnings
+import lightning.pytorch as pl
+from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
+from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, TQDMProgressBar
+from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
+from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from lightning_fabric.plugins.precision import Precision
+
+class XPU(Accelerator):
+    pass
+
+class Bar(TQDMProgressBar):
+    def init_train_tqdm(self):
+        return Tqdm(disable=True)
+
+AcceleratorRegistry.register("xpu", XPU, description="somebody's")
+StrategyRegistry.register("xpu_single", SingleDeviceStrategy)
+assert AcceleratorRegistry.available_accelerators() == ["cpu", "cuda", "xpu"] and "ddp" in StrategyRegistry
+assert ACCELERATOR_REGISTRY is AcceleratorRegistry
+found = _AcceleratorConnector(accelerator="cpu", devices="auto")
+assert (found._accelerator_flag, found._devices_flag) == ("cpu", 1)
+assert _AcceleratorConnector(accelerator="cpu", devices=2)._devices_flag == 2
+for accelerator in ("xpu", XPU()):
+    try:
+        pl.Trainer(accelerator=accelerator)
+        raise SystemExit("taken")
+    except pl.utilities.exceptions.MisconfigurationException as error:
+        assert str(accelerator) in str(error) and "'cuda'" in str(error), error
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    pl.Trainer(fast_dev_run=1, logger=False, callbacks=[Bar()]).fit(pl.demos.boring_classes.BoringModel())
+print([str(one.message) for one in said if "tqdm" in str(one.message)])
+"""
+    ran = run(tmp_path, script)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "['Bar.init_train_tqdm is not called: there is no tqdm behind the bar']"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

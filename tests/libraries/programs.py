@@ -49,6 +49,69 @@ def gluonts(folder: Path) -> dict[str, Any]:
     return found
 
 
+def lightly(folder: Path) -> dict[str, Any]:
+    """SimCLR beside an online classifier, and the library's own modules and callback that judge what was learnt."""
+    import pytorch_lightning
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from lightly.utils.benchmarking import KNNClassifier, LinearClassifier, MetricCallback, OnlineLinearClassifier
+    from lightly.utils.lars import LARS
+    from lightly.utils.scheduler import CosineWarmupScheduler
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class SimCLR(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.backbone = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU())
+            self.head = SimCLRProjectionHead(8, 16, 8)
+            self.criterion = NTXentLoss()
+            self.online = OnlineLinearClassifier(feature_dim=8, num_classes=4, topk=(1, 2))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.backbone(x)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            x, labels = batch
+            features = self(x)
+            loss = self.criterion(self.head(features), self.head(self(x + 0.1 * torch.randn_like(x))))
+            self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+            online, logged = self.online.training_step((features.detach(), labels), batch_idx)
+            self.log_dict(logged, sync_dist=True, batch_size=len(labels))
+            return loss + online
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            loss, logged = self.online.validation_step((self(batch[0]), batch[1]), batch_idx)
+            self.log_dict(logged, prog_bar=True, sync_dist=True, batch_size=len(batch[1]))
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            optimizer = LARS(self.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-6)
+            steps = int(self.trainer.estimated_stepping_batches)
+            scheduler = CosineWarmupScheduler(optimizer, warmup_epochs=2, max_epochs=steps)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    samples = DataLoader(TensorDataset(torch.randn(48, 16), torch.randint(0, 4, (48,))), 8)
+    module, seen = SimCLR(), MetricCallback()
+
+    def trainer(callback: Any, epochs: int) -> Any:
+        return pytorch_lightning.Trainer(**QUIET, max_epochs=epochs, callbacks=[callback], default_root_dir=folder)
+
+    learning = trainer(seen, 2)
+    learning.fit(module, samples, samples)
+    kinds = {"num_classes": 4, "topk": (1, 2)}
+    nearest = KNNClassifier(module, **kinds, knn_k=5, knn_t=0.1, train_dataloader_idx=0, val_dataloader_idx=1)
+    trainer(found := MetricCallback(), 1).validate(nearest, [samples, samples], verbose=False)
+    trainer(linear := MetricCallback(), 1).fit(
+        LinearClassifier(module, batch_size_per_device=8, feature_dim=8, **kinds), samples, samples
+    )
+    judged = [{**one.train_metrics, **one.val_metrics} for one in (seen, found, linear)]
+    return {
+        **ends(learning, module),
+        "judged": [{name: [float(value) for value in values] for name, values in one.items()} for one in judged],
+    }
+
+
 def pytorch_forecasting(folder: Path) -> dict[str, Any]:
     """A Temporal Fusion Transformer, trained and asked."""
     import pandas as pd

@@ -13,7 +13,7 @@ import pytest
 from leyden_images.environment import libraries, peers
 from parity.environment import of_programs
 
-NAMES = ("gluonts", "optuna", "pytorch_forecasting", "torch_geometric")
+NAMES = ("gluonts", "lightly", "optuna", "pytorch_forecasting", "torch_geometric")
 
 
 def said(text: str) -> None:

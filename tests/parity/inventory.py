@@ -29,7 +29,7 @@ def names() -> Names:
 
 def public(module: ModuleType) -> list[str]:
     """``__all__``; without it, what the module itself defines (functions, classes, type
-    aliases) and, in a package, what it imports."""
+    aliases, registries) and, in a package, what it imports."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     assert module.__file__ is not None
@@ -37,8 +37,10 @@ def public(module: ModuleType) -> list[str]:
     for node in ast.parse(Path(module.__file__).read_text()).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             found.add(node.name)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Subscript)):
-            found.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Subscript, ast.Call)):
+            targets = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            made = isinstance(node.value, ast.Call)  # a registry, by its name; a cache, a logger, a type variable too
+            found.update(name for name in targets if not made or name.endswith("Registry"))
         elif isinstance(node, ast.ImportFrom) and hasattr(module, "__path__"):
             found.update(alias.asname or alias.name for alias in node.names)
     return sorted(name for name in found if not name.startswith("_") and hasattr(module, name))

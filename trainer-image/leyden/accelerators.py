@@ -14,10 +14,11 @@ __all__ = ["Accelerator", "CPUAccelerator", "CUDAAccelerator", "find_usable_cuda
 class Accelerator(str):
     """``Trainer(accelerator=CPUAccelerator())`` is ``Trainer(accelerator="cpu")``."""
 
-    kind = "auto"
+    kind = ""
+    """The name that a Trainer knows it by; a class without one is refused by its own name."""
 
     def __new__(cls) -> Self:
-        return super().__new__(cls, cls.kind)
+        return super().__new__(cls, cls.kind or cls.__name__)
 
     @staticmethod
     def of(device: torch.device) -> Accelerator:

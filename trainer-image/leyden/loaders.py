@@ -107,7 +107,7 @@ class GlobalBatches(Sampler[list[int]]):
         else:
             rng.restore(source["rng"])
             if source["generator"] is not None:  # then the sampler had one when this was recorded, which goes on
-                sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]
+                sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]  # as that one had
         return list(sampler)
 
     def start_epoch(self, epoch: int) -> None:

@@ -186,9 +186,12 @@ class Logs:
         return reduced
 
     def _reduced(self) -> list[Reduced]:
-        """What was logged since the last time, also on a rank that logged nothing: callbacks must decide alike."""
+        """What was logged since the last time, also on a rank that logged nothing: callbacks must decide alike.
+
+        In the order of the ``log`` calls. A metric object whose ``compute`` gives ``None`` has nothing to tell.
+        """
         shared: dict[tuple[str, int | None], tuple[Contribution, Reduced]] = {}
-        found: list[Reduced] = []
+        found: dict[tuple[str, int | None], Reduced] = {}
         for (_, _, index), entry in self.entries.items():
             options = entry.options
             if not options.on_epoch or entry.reduced:
@@ -197,17 +200,17 @@ class Logs:
             entry.reduced = part is not None or entry.metric is not None
             one = Reduced(entry.epoch_name, entry.full_name, math.nan, index, options.logger, options.prog_bar)
             if part is None:
-                if entry.metric is not None:
-                    found.append(one._replace(value=float(entry.metric.compute())))
-            elif options.sync is False:
-                found.append(one._replace(value=merge([part])))
-            else:
+                if entry.metric is not None and (computed := entry.metric.compute()) is not None:
+                    found[one.name, index] = one._replace(value=float(computed))
+                continue
+            found[one.name, index] = one._replace(value=merge([part]))
+            if options.sync is not False:
                 shared[one.name, index] = (part, one)
         everyone = self.strategy.gather_objects(shared)
         for key in {key: None for given in everyone for key in given}:
             parts, ones = zip(*(given[key] for given in everyone if key in given), strict=True)
-            found.append(ones[0]._replace(value=merge(parts)))
-        return found
+            found[key] = ones[0]._replace(value=merge(parts))
+        return list(found.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Running sums, so that a run resumed in mid-epoch ends it with the same values."""

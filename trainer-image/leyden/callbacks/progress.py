@@ -144,6 +144,12 @@ class TQDMProgressBar(LineProgressBar):
         self.process_position = process_position
         self.leave = leave
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        for name in (f"init_{of}_tqdm" for of in ("sanity", "train", "validation", "test", "predict")):
+            if hasattr(self, name):
+                trainer.warn(f"{type(self).__name__}.{name} is not called: there is no tqdm behind the bar")
+
 
 @dataclass
 class RichProgressBarTheme:

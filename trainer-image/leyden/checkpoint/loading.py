@@ -176,16 +176,11 @@ def _without(cls: type, path: Place | Opened, names: list[str]) -> str:
 def _accepted(cls: type, stored: dict[str, Any], path: Place | Opened, lost: Sequence[str] = ()) -> dict[str, Any]:
     """The stored arguments that the constructor takes. What it needs and nobody gave is an error by name, and so is
     what was ``lost`` on the way to the file."""
-    parameters = dict(list(constructor_signature(cls).parameters.items())[1:])
-    missing = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and name not in stored
-        and (parameter.default is parameter.empty or name in lost)
-    ]
-    if missing:
+    given = list(constructor_signature(cls).parameters.values())[1:]
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in given)
+    named = {one.name: one for one in given if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    needed = [name for name, parameter in named.items() if parameter.default is parameter.empty or name in lost]
+    needed += [name for name in lost if open_ended and name not in named]
+    if missing := [name for name in needed if name not in stored]:
         raise MisconfigurationError(_without(cls, path, missing))
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return stored
-    return {name: value for name, value in stored.items() if name in parameters}
+    return stored if open_ended else {name: value for name, value in stored.items() if name in named}

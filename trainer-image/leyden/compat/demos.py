@@ -148,7 +148,7 @@ class DemoModel(L.LightningModule):
         return self.l1(x.flatten(1)).relu()  # type: ignore[no-any-return]  # layers return Any
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self(batch).sum()  # type: ignore[no-any-return]
+        return self(batch).sum()  # type: ignore[no-any-return]  # modules return Any
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)

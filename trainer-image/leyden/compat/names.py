@@ -12,7 +12,11 @@ HOMES = _by_module(
         "leyden.compat.core": "core.hooks",
         "leyden.hparams": "core.mixins core.mixins.hparams_mixin",
         "leyden.optim": "core.optimizer",
-        "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
+        "leyden.compat.hardware": """
+            accelerators accelerators.accelerator accelerators.cpu accelerators.cuda
+            strategies strategies.ddp strategies.fsdp strategies.single_device strategies.single_xla
+            strategies.strategy trainer.connectors trainer.connectors.accelerator_connector
+        """,
         "leyden.callbacks": """
             callbacks callbacks.batch_size_finder callbacks.callback callbacks.checkpoint
             callbacks.device_stats_monitor callbacks.early_stopping callbacks.finetuning
@@ -24,8 +28,8 @@ HOMES = _by_module(
         """,
         "leyden.callbacks.progress": """
             callbacks.progress callbacks.progress.progress_bar callbacks.progress.rich_progress
-            callbacks.progress.tqdm_progress
         """,
+        "leyden.compat.tqdm_progress": "callbacks.progress.tqdm_progress",
         "leyden.summary": "utilities.model_summary utilities.model_summary.model_summary",
         "leyden.loggers": "loggers loggers.csv_logs loggers.logger loggers.mlflow loggers.tensorboard loggers.wandb",
         "leyden.compat.utilities": """
@@ -40,10 +44,6 @@ HOMES = _by_module(
             profilers profilers.advanced profilers.base profilers.profiler profilers.pytorch profilers.simple
         """,
         "leyden.tuner": "tuner tuner.tuning tuner.lr_finder",
-        "leyden.strategies": """
-            strategies strategies.ddp strategies.fsdp strategies.single_device strategies.single_xla
-            strategies.strategy
-        """,
         "leyden.plugins": """
             plugins plugins.environments plugins.io plugins.io.async_plugin plugins.io.checkpoint_plugin
             plugins.io.torch_plugin plugins.precision plugins.precision.amp plugins.precision.double
@@ -63,8 +63,11 @@ FABRIC = _by_module(
         """,
         "leyden.compat.types": "utilities.types",
         "leyden.compat.for_loggers": "loggers loggers.logger utilities.logger",
-        "leyden.accelerators": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
-        "leyden.plugins": "plugins plugins.io plugins.io.checkpoint_io plugins.io.torch_io",
+        "leyden.compat.hardware": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",
+        "leyden.plugins": """
+            plugins plugins.io plugins.io.checkpoint_io plugins.io.torch_io plugins.precision
+            plugins.precision.precision
+        """,
     }
 )
 """The same of ``lightning.fabric``, of which libraries written for Lightning take a little. There is no ``Fabric``."""
@@ -74,7 +77,7 @@ HELPERS = """
     ExperimentWriter Interval IterableBoringDataModule LayerSummary LightningDoublePrecisionModule LightningEnum
     LightningLSTM LightningTransformer MODULE_OPTIMIZERS Net RegisterRecordFunction ScheduleWrapper
     convert load_hparams_from_tags_csv load_hparams_from_yaml save_hparams_to_tags_csv save_hparams_to_yaml
-    update_hparams SequenceSampler SimpleLSTM Tqdm Transformer WikiText2 clean_namespace collect_init_args convert_inf
+    update_hparams SequenceSampler SimpleLSTM Transformer WikiText2 clean_namespace collect_init_args convert_inf
     do_nothing_closure extract_batch_size find_shared_parameters get_cpu_stats
     get_device_stats get_formatted_model_size get_nvidia_gpu_stats
     get_standard_metrics get_torchvision_model has_len_all_ranks instantiate_module is_cuda_out_of_memory
@@ -99,7 +102,9 @@ MODULES = """
     accelerators.mps accelerators.xla
     demos.lstm demos.mnist_datamodule demos.transformer loggers.comet loggers.neptune
     loops overrides plugins.io.wrapper plugins.io.xla_plugin plugins.layer_sync serve
-    strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator trainer.connectors
+    strategies.deepspeed strategies.launchers trainer.call trainer.configuration_validator
+    trainer.connectors.callback_connector trainer.connectors.checkpoint_connector trainer.connectors.data_connector
+    trainer.connectors.logger_connector trainer.connectors.signal_connector
     trainer.setup tuner.batch_size_scaling utilities.argparse utilities.compile utilities.consolidate_checkpoint
     utilities.deepspeed utilities.imports utilities.migration utilities.model_registry
     utilities.model_summary.model_summary_deepspeed utilities.parameter_tying utilities.signature_utils
