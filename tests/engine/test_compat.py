@@ -63,6 +63,7 @@ import lightning.pytorch as pl
 from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, TQDMProgressBar
+from lightning.pytorch.core.saving import _load_from_checkpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning_fabric.plugins.precision import Precision
@@ -81,6 +82,7 @@ assert ACCELERATOR_REGISTRY is AcceleratorRegistry
 found = _AcceleratorConnector(accelerator="cpu", devices="auto")
 assert (found._accelerator_flag, found._devices_flag) == ("cpu", 1)
 assert _AcceleratorConnector(accelerator="cpu", devices=2)._devices_flag == 2
+assert _AcceleratorConnector._choose_auto_accelerator() in AcceleratorRegistry
 for accelerator in ("xpu", XPU()):
     try:
         pl.Trainer(accelerator=accelerator)

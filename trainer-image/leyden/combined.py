@@ -99,6 +99,10 @@ class CombinedSource(Source):
         for part in self.parts:
             part.start_epoch(epoch)
 
+    def draw(self) -> None:
+        for part in self.parts:
+            part.draw()
+
     @property
     def sized(self) -> bool:
         return all(part.sized for part in self.parts)

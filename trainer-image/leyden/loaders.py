@@ -202,6 +202,11 @@ class Source:
         for sampler in {id(sampler): sampler for sampler in samplers if hasattr(sampler, "set_epoch")}.values():
             sampler.set_epoch(epoch)
 
+    def draw(self) -> None:
+        """Draw the random number that a DataLoader draws when it is opened."""
+        if isinstance(self.loader, DataLoader):
+            torch.empty((), dtype=torch.int64).random_(generator=self.loader.generator)
+
     def indices_of(self, batch_idx: int) -> list[int]:
         """Samples of a batch that was read since :meth:`start_epoch`, if ``watch_indices`` was called; else none."""
         given = self.watched.given if self.watched is not None else None

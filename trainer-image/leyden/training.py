@@ -160,6 +160,7 @@ class TrainingLoop:
         if trainer.loaders_are_due(self.loaded_epoch):
             trainer.training_source = None
             self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
+            self.source.draw()  # Lightning opens a loader that was made anew twice
         self.resumed_at = state.batch_idx
         resumed = trainer.resumed.get("sampler", {}) if state.batch_idx else {}
         self._skip = self.source.load_state_dict(resumed, state.epoch, state.batch_idx)

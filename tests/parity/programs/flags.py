@@ -96,13 +96,19 @@ def a_whole_sanity_check(seen: Seen) -> None:
 
 @program
 def loaders_made_anew(seen: Seen) -> None:
+    seen.trainer(reload_dataloaders_every_n_epochs=2, max_epochs=4).fit(seen.watched(Loaded()))
+
+
+@program
+def several_loaders_made_anew(seen: Seen) -> None:
     class Model(Loaded):
-        dropout = 0.0  # and not shuffled: Lightning draws once more when it makes a loader anew
-
         def train_dataloader(self) -> Any:
-            return loader(8)
+            return {"one": loader(8, shuffle=True), "other": loader(6, shuffle=True)}
 
-    seen.trainer(reload_dataloaders_every_n_epochs=2, max_epochs=4).fit(seen.watched(Model()))
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch["one"], batch_idx)
+
+    seen.trainer(reload_dataloaders_every_n_epochs=1, max_epochs=3).fit(seen.watched(Model()))
 
 
 @program

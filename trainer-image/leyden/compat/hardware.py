@@ -64,7 +64,7 @@ def is_cuda_available() -> bool:
 
 
 class _AcceleratorConnector:
-    """The accelerator and the devices that a Trainer takes for these arguments; scvi-tools asks for them.
+    """The accelerator and the devices that a Trainer takes for these arguments; scvi-tools and rl4co ask for them.
 
     ``_devices_flag`` is a number with CPUs, and a list of indices with CUDA devices, as in Lightning.
     """
@@ -76,3 +76,7 @@ class _AcceleratorConnector:
         wanted = device_indices(devices, torch.cuda.device_count() if on_cuda else None)
         indices = wanted or list(range(torch.cuda.device_count() if on_cuda else 1))
         self._devices_flag: Any = indices if on_cuda else len(indices)
+
+    @staticmethod
+    def _choose_auto_accelerator() -> str:
+        return choose_accelerator("auto")

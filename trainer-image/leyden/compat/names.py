@@ -10,6 +10,7 @@ HOMES = _by_module(
     {
         "leyden": ". core core.module core.datamodule trainer trainer.trainer",
         "leyden.compat.core": "core.hooks",
+        "leyden.compat.saving": "core.saving",
         "leyden.hparams": "core.mixins core.mixins.hparams_mixin",
         "leyden.optim": "core.optimizer",
         "leyden.compat.hardware": """
@@ -33,7 +34,7 @@ HOMES = _by_module(
         "leyden.summary": "utilities.model_summary utilities.model_summary.model_summary",
         "leyden.loggers": "loggers loggers.csv_logs loggers.logger loggers.mlflow loggers.tensorboard loggers.wandb",
         "leyden.compat.utilities": """
-            core.saving utilities utilities.combined_loader utilities.data utilities.enums utilities.exceptions
+            utilities utilities.combined_loader utilities.data utilities.enums utilities.exceptions
             utilities.grads utilities.memory utilities.model_helpers utilities.parsing utilities.rank_zero
             utilities.seed utilities.warnings
         """,
