@@ -14,7 +14,7 @@ def _load_from_checkpoint(
     cls: type, checkpoint_path: Any, map_location: Any = None, hparams_file: Any = None, strict: Any = None, **more: Any
 ) -> Any:
     """``load_from_checkpoint`` of the base class, whatever ``cls`` has made of it."""
-    if issubclass(cls, LightningModule):
-        load = LightningModule.load_from_checkpoint.__func__
-        return load(cls, checkpoint_path, map_location, hparams_file, strict, **more)
-    return LightningDataModule.load_from_checkpoint.__func__(cls, checkpoint_path, map_location, hparams_file, **more)
+    of_module = issubclass(cls, LightningModule)
+    base: Any = LightningModule if of_module else LightningDataModule
+    options = {"strict": strict} if of_module else {}
+    return base.load_from_checkpoint.__func__(cls, checkpoint_path, map_location, hparams_file, **options, **more)
