@@ -224,6 +224,19 @@ def test_a_function_that_was_no_hyperparameter_is_missed_with_a_warning(tmp_path
         Shaped.load_from_checkpoint(saved(Shaped(act=torch.tanh, saves=("layer",)), tmp_path / "chosen.ckpt"))
 
 
+class Likelihood:
+    def __init__(self, quantiles: tuple[float, ...]) -> None:
+        self.quantiles = quantiles
+
+
+def test_objects_of_classes_that_the_program_trusts_are_kept(tmp_path: Path) -> None:
+    with torch.serialization.safe_globals([Likelihood]):
+        path = saved(Shaped(act=Likelihood((0.1, 0.9))), tmp_path / "model.ckpt")
+        assert Shaped.load_from_checkpoint(path).act.quantiles == (0.1, 0.9)
+    with pytest.raises(CheckpointCorrupt, match=r"could run code: \S*Likelihood"):
+        Shaped.load_from_checkpoint(path)
+
+
 def test_what_was_lost_is_asked_for_also_where_a_base_class_takes_it(tmp_path: Path) -> None:
     class Saving(Regression):
         def __init__(self, act: Any = None, **more: Any) -> None:

@@ -54,7 +54,20 @@ def _is_storable(value: Any, owner: type | None) -> bool:
         return type(value.tzinfo) is timezone
     if isinstance(value, type):
         return value in safe_classes(owner)
-    return type(value) in PLAIN or _is_numpy(value)
+    return type(value) in PLAIN or _is_numpy(value) or _is_trusted(value, owner)
+
+
+def _is_trusted(value: Any, owner: type | None) -> bool:
+    """Whether the program lets readers take its class, by ``torch.serialization.add_safe_globals``, and they do."""
+    named = [entry[0] if isinstance(entry, tuple) else entry for entry in torch.serialization.get_safe_globals()]
+    return type(value) in named and _is_taken(value, owner)
+
+
+def _is_taken(value: Any, owner: type | None) -> bool:
+    try:
+        return not why_not_read(value, owner)
+    except Exception:  # noqa: BLE001  # a class of the program's may raise anything when it is written
+        return False
 
 
 def _is_numpy(value: Any) -> bool:
@@ -82,9 +95,10 @@ def _reads_back(module: nn.Module, owner: type) -> bool:
     tensors: dict[int, Any] = {id(p): nn.Parameter(torch.empty(0), requires_grad=False) for p in module.parameters()}
     tensors |= {id(b): torch.empty(0) for b in module.buffers()}
     try:
-        return not why_not_read(copy.deepcopy(module, tensors), owner)
-    except Exception:  # noqa: BLE001  # a class of the program's may raise anything when it is copied or written
+        bare = copy.deepcopy(module, tensors)
+    except Exception:  # noqa: BLE001  # a class of the program's may raise anything when it is copied
         return False
+    return _is_taken(bare, owner)
 
 
 def _plain(value: Any) -> Any:
