@@ -67,6 +67,7 @@ from lightning.pytorch.core.saving import _load_from_checkpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning_fabric.plugins.precision import Precision
+from lightning_fabric.utilities.cloud_io import _load, get_filesystem
 
 class XPU(Accelerator):
     pass

@@ -59,9 +59,10 @@ HOMES = _by_module(
 FABRIC = _by_module(
     {
         "leyden.compat.utilities": """
-            . utilities utilities.apply_func utilities.cloud_io utilities.data utilities.enums utilities.exceptions
+            . utilities utilities.apply_func utilities.data utilities.enums utilities.exceptions
             utilities.rank_zero utilities.seed utilities.warnings
         """,
+        "leyden.compat.saving": "utilities.cloud_io",
         "leyden.compat.types": "utilities.types",
         "leyden.compat.for_loggers": "loggers loggers.logger utilities.logger",
         "leyden.compat.hardware": "accelerators accelerators.accelerator accelerators.cpu accelerators.cuda",

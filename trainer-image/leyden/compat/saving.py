@@ -1,13 +1,22 @@
-"""``lightning.pytorch.core.saving``: what classes call that load themselves in a way of their own."""
+"""``core.saving`` and ``fabric.utilities.cloud_io`` of Lightning: what those call who load by themselves."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from leyden.checkpoint.loading import read
+from leyden.compat.utilities import get_filesystem
 from leyden.data import LightningDataModule
+from leyden.errors import only_weights
 from leyden.module import LightningModule
 
-__all__ = ["_load_from_checkpoint"]
+__all__ = ["_load", "_load_from_checkpoint", "get_filesystem"]
+
+
+def _load(path_or_url: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    """The contents of a checkpoint, as far as nothing in it can run code."""
+    only_weights(weights_only)
+    return read(path_or_url, map_location)
 
 
 def _load_from_checkpoint(
