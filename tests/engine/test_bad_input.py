@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +249,10 @@ def test_the_message_names_what_was_given_and_what_is_allowed(name: str) -> None
 def test_a_loader_without_batches_is_warned_about() -> None:
     with pytest.warns(UserWarning, match="there is nothing to train on: the loader gives no batch"):
         fit(data=[])
+
+
+def test_a_trainer_without_a_module_has_nothing_to_save(tmp_path: Path) -> None:
+    trainer = L.Trainer(**QUIET)
+    assert trainer.lightning_module is None
+    with pytest.raises(MisconfigurationError, match="save_checkpoint: the Trainer has no module yet"):
+        trainer.save_checkpoint(tmp_path / "none.ckpt")

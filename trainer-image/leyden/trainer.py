@@ -26,7 +26,7 @@ from leyden.construction import choose_callbacks, choose_loggers
 from leyden.creation import WithoutInitialization
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
-from leyden.errors import SIGTERMException, bad_value, one_of, only_weights
+from leyden.errors import MisconfigurationError, SIGTERMException, bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Place, Source, prepare
@@ -217,10 +217,13 @@ class Trainer(Reporting):
     ) -> None:
         """Write a single-file checkpoint with Lightning's keys, and return when it is durable.
 
-        ``filepath`` may be a URL. A collective call: all ranks make it. Raises ``CheckpointStorage``.
+        ``filepath`` may be a URL. A collective call: all ranks make it. Raises ``CheckpointStorage``, and
+        ``MisconfigurationError`` where there is nothing to save.
         """
         from leyden.checkpoint.files import save_file
 
+        if self.model is None:
+            raise MisconfigurationError("save_checkpoint: the Trainer has no module yet, call fit(module) first")
         save_file(self, place(filepath), bool(weights_only), storage_options)
         self.tick()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch.optim import Optimizer
 
@@ -14,7 +14,6 @@ from leyden.callbacks import Callback, Checkpoint, CheckpointDirectory, EarlySto
 from leyden.clusters import SLURMEnvironment
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory, StopSignal
-from leyden.errors import MisconfigurationError
 from leyden.hooks import HookTable
 from leyden.loaders import Source
 from leyden.loggers import Logger
@@ -115,10 +114,8 @@ class TrainerState:
 
     @property
     def lightning_module(self) -> LightningModule:
-        """The module of the run."""
-        if self.model is None:
-            raise MisconfigurationError("the Trainer has no module yet: call fit(module) first")
-        return self.model
+        """The module of the run; ``None`` before the first, when nothing but a look asks for it, as in Lightning."""
+        return cast("LightningModule", self.model)
 
     @property
     def optimizers(self) -> list[Optimizer]:
