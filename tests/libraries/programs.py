@@ -49,15 +49,14 @@ def gluonts(folder: Path) -> dict[str, Any]:
     return found
 
 
-def lightly(folder: Path) -> dict[str, Any]:
-    """SimCLR beside an online classifier, and the library's own modules and callback that judge what was learnt."""
+def simclr() -> Any:
+    """A module of lightly's parts beside an online classifier. lightly's own are ``pytorch_lightning``'s."""
     import pytorch_lightning
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
-    from lightly.utils.benchmarking import KNNClassifier, LinearClassifier, MetricCallback, OnlineLinearClassifier
+    from lightly.utils.benchmarking import OnlineLinearClassifier
     from lightly.utils.lars import LARS
     from lightly.utils.scheduler import CosineWarmupScheduler
-    from torch.utils.data import DataLoader, TensorDataset
 
     class SimCLR(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
@@ -91,8 +90,17 @@ def lightly(folder: Path) -> dict[str, Any]:
             scheduler = CosineWarmupScheduler(optimizer, warmup_epochs=2, max_epochs=steps)
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
+    return SimCLR()
+
+
+def lightly(folder: Path) -> dict[str, Any]:
+    """SimCLR, and the library's own modules and callback that judge what was learnt."""
+    import pytorch_lightning
+    from lightly.utils.benchmarking import KNNClassifier, LinearClassifier, MetricCallback
+    from torch.utils.data import DataLoader, TensorDataset
+
     samples = DataLoader(TensorDataset(torch.randn(48, 16), torch.randint(0, 4, (48,))), 8)
-    module, seen = SimCLR(), MetricCallback()
+    module, seen = simclr(), MetricCallback()
 
     def trainer(callback: Any, epochs: int) -> Any:
         return pytorch_lightning.Trainer(**QUIET, max_epochs=epochs, callbacks=[callback], default_root_dir=folder)

@@ -199,13 +199,13 @@ class Logs:
             part = entry.contribution()
             entry.reduced = part is not None or entry.metric is not None
             one = Reduced(entry.epoch_name, entry.full_name, math.nan, index, options.logger, options.prog_bar)
-            if part is None:
-                if entry.metric is not None and (computed := entry.metric.compute()) is not None:
-                    found[one.name, index] = one._replace(value=float(computed))
-                continue
-            found[one.name, index] = one._replace(value=merge([part]))
-            if options.sync is not False:
-                shared[one.name, index] = (part, one)
+            key = one.name, index
+            if part is not None:
+                found[key] = one._replace(value=merge([part]))
+                if options.sync is not False:
+                    shared[key] = (part, one)
+            elif entry.metric is not None and (computed := entry.metric.compute()) is not None:
+                found[key] = one._replace(value=float(computed))
         everyone = self.strategy.gather_objects(shared)
         for key in {key: None for given in everyone for key in given}:
             parts, ones = zip(*(given[key] for given in everyone if key in given), strict=True)

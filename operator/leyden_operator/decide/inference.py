@@ -87,8 +87,8 @@ class View:
         job, status = self.observed.job, self.service.status
         there = job is not None and any(item.digest == served.digest for item in job.status.checkpoints.kept)
         same_spec = status.observed_generation == self.service.metadata.generation
-        asked = there and same_spec and self.asks_for(served)
-        return asked and not self.has_rolled_out(served) and not self.given_up and trouble(self, served) is None
+        waiting = there and same_spec and not self.all_ready and not self.given_up
+        return waiting and self.asks_for(served) and trouble(self, served) is None
 
     @property
     def given_up(self) -> bool:
@@ -107,8 +107,13 @@ class View:
 
     def has_rolled_out(self, served: Served) -> bool:
         """Whether all servers are those of a checkpoint, and ready."""
+        return self.all_ready and self.asks_for(served)
+
+    @cached_property
+    def all_ready(self) -> bool:
+        """Whether the Deployment has all its servers, of its newest template, and they are ready."""
         found = self.deployment
-        if found is None or not self.asks_for(served):
+        if found is None:
             return False
         status, wanted = found.get("status", {}), self.service.spec.replicas
         counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]

@@ -113,4 +113,4 @@ class Heart:
         except Refused as error:
             log.error("the coordinator refuses: %s", error)
         except OSError as error:
-            log.error("what the coordinator tells cannot be passed on to the ranks: %s", error)
+            log.error("the directory that is shared with the ranks cannot be read or written: %s", error)

@@ -39,6 +39,7 @@ STATE = "state.pt"
 SHARD = "shard-"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 WRITERS = ".writers"
+MARKERS = (PINNED_NAME, SERVED_NAME)
 UNFINISHED = ".tmp-"
 REPLACED = ".old-"
 
@@ -58,7 +59,7 @@ class Stored:
     @property
     def pinned(self) -> bool:
         """Whether someone has marked it to stay, or a service uses it."""
-        return any((self.path / name).is_file() for name in (PINNED_NAME, SERVED_NAME))
+        return any((self.path / name).is_file() for name in MARKERS)
 
     def file(self, name: str) -> Place | None:
         """Where a file of the checkpoint is; ``None`` where it has no such file."""
@@ -167,7 +168,7 @@ def _put_in_place(unfinished: Path, final: Path) -> None:
 
 def _remove_strays(stored: Stored) -> None:
     """Delete what a checkpoint's folder in an object store holds beside its files: those of the one it replaced."""
-    stay = {MANIFEST_NAME, PINNED_NAME, SERVED_NAME, *(name.split("/")[0] for name in stored.manifest.files)}
+    stay = {MANIFEST_NAME, *MARKERS, *(name.split("/")[0] for name in stored.manifest.files)}
     for entry in stored.path.iterdir():
         if entry.name not in stay:
             remove_tree(entry)

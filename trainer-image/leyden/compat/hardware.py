@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from leyden.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, find_usable_cuda_devices
 from leyden.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy, Strategy
 from leyden.strategies.choice import STRATEGIES, choose_accelerator, device_indices
@@ -55,12 +53,8 @@ ACCELERATOR_REGISTRY = AcceleratorRegistry
 StrategyRegistry = Registry(STRATEGIES)
 
 
-def num_cuda_devices() -> int:
-    return torch.cuda.device_count()
-
-
-def is_cuda_available() -> bool:
-    return torch.cuda.is_available()
+num_cuda_devices = CUDAAccelerator.auto_device_count
+is_cuda_available = CUDAAccelerator.is_available
 
 
 class _AcceleratorConnector:
@@ -72,10 +66,12 @@ class _AcceleratorConnector:
     def __init__(self, devices: Any = "auto", num_nodes: int = 1, accelerator: Any = "auto", **others: Any) -> None:
         kind = choose_accelerator(accelerator)
         self._accelerator_flag = "tpu" if kind == "xla" else kind
-        on_cuda = kind == "cuda"
-        wanted = device_indices(devices, torch.cuda.device_count() if on_cuda else None)
-        indices = wanted or list(range(torch.cuda.device_count() if on_cuda else 1))
-        self._devices_flag: Any = indices if on_cuda else len(indices)
+        self._devices_flag: Any
+        if kind == "cuda":
+            available = num_cuda_devices()
+            self._devices_flag = device_indices(devices, available) or list(range(available))
+        else:
+            self._devices_flag = len(device_indices(devices, None) or [0])
 
     @staticmethod
     def _choose_auto_accelerator() -> str:
