@@ -55,7 +55,7 @@ def create_app(model: Model, options: ServerOptions) -> FastAPI:
     """The application: ``POST /predict``, ``/healthz``, ``/readyz``, ``/metrics``, ``/docs``."""
     title = model.name.rpartition(":")[2]
     state = State()
-    described = f"Step {model.step}, {model.digest}, {model.format}"
+    described = f"Step {model.step}, {model.digest}, {model.format} on {model.device.type}"
     app = FastAPI(title=title, description=described, version=str(model.step), lifespan=state.lifespan)
     metrics = Metrics()
     metrics.step.set(model.step)
@@ -132,6 +132,9 @@ class Predictor:
             return _problem(504, f"no answer within {self._seconds:g} s", "timeout")
         except Exception as error:
             log.exception("the model failed")
+            if await asyncio.get_running_loop().run_in_executor(self._pool, self._model.is_lost):
+                log.error("the GPU is lost to this process, which ends so that a new one takes its place")
+                signal.raise_signal(signal.SIGTERM)
             return _problem(500, f"the model failed: {type(error).__name__}: {error}", "model_error")
 
     async def _body(self, request: Request) -> bytes:

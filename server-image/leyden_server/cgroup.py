@@ -36,11 +36,11 @@ def _read(path: Path) -> str:
         return ""
 
 
-def workers_and_threads(asked: int | str, cpus: float) -> tuple[int, int]:
+def workers_and_threads(asked: int | str, cpus: float, on_gpu: bool = False) -> tuple[int, int]:
     """Processes, and torch threads of each.
 
     ``auto`` gives a process to every two processors: one computes while the other parses, and threads within a
-    small model's operators pay off little.
+    small model's operators pay off little. On a GPU it is one, for each would keep a copy of the model there.
     """
-    workers = asked if isinstance(asked, int) else max(1, math.floor(cpus / 2))
+    workers = asked if isinstance(asked, int) else 1 if on_gpu else max(1, math.floor(cpus / 2))
     return workers, max(1, math.floor(cpus / workers))

@@ -13,7 +13,7 @@ from leyden import LightningModule
 from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
-from leyden.export.formats import FORMATS, Forward
+from leyden.export.formats import CPU, FORMATS, Forward
 from leyden_contract.layout import MANIFEST_NAME, complete_steps, step_directory
 from leyden_contract.manifest import EXPORT_ORDER, ExportFormat, Manifest, ModelFormat, ServedFormat
 from leyden_server.errors import BadCheckpoint, CannotServe
@@ -35,6 +35,7 @@ class Loaded:
     manifest: Manifest
     digest: str
     format: ServedFormat
+    device: torch.device = CPU
 
 
 def load(settings: ServerSettings) -> Loaded:
@@ -46,9 +47,16 @@ def load(settings: ServerSettings) -> Loaded:
     """
     stored = _verified(_choose(settings), settings.digest)
     chosen = choose_format(settings.format, stored.manifest.exports, trusted=settings.digest is not None)
-    forward = _rebuilt(stored) if chosen == "checkpoint" else _read(stored, chosen)
-    log.info("step %s is served by format %s", stored.step, chosen)
-    return Loaded(forward, stored.manifest, stored.digest, chosen)
+    device = _device(chosen)
+    forward = _rebuilt(stored, device) if chosen == "checkpoint" else _read(stored, chosen, device)
+    log.info("step %s is served by format %s on %s", stored.step, chosen, device)
+    return Loaded(forward, stored.manifest, stored.digest, chosen, device)
+
+
+def _device(chosen: ServedFormat) -> torch.device:
+    """The first GPU that this process sees, where there is one and the format runs on it; else the CPU."""
+    runs = chosen == "checkpoint" or FORMATS[chosen].on_devices
+    return torch.device("cuda", 0) if runs and has_gpu() else CPU
 
 
 def choose_format(asked: ModelFormat, there: Mapping[ExportFormat, str], trusted: bool) -> ServedFormat:
@@ -68,20 +76,20 @@ def choose_format(asked: ModelFormat, there: Mapping[ExportFormat, str], trusted
     raise CannotServe("FormatNotFound", f"the checkpoint has no {asked} export; its formats are: {have}")
 
 
-def _read(stored: store.Stored, chosen: ExportFormat) -> Forward:
+def _read(stored: store.Stored, chosen: ExportFormat, device: torch.device) -> Forward:
     name = stored.manifest.exports[chosen]
     try:
-        return FORMATS[chosen].read(io.BytesIO((stored.path / name).read_bytes()))
+        return FORMATS[chosen].read(io.BytesIO((stored.path / name).read_bytes()), device)
     except Exception as error:
         made = f"made by torch {stored.manifest.torch_version}, read by {torch.__version__}"
         raise CannotServe("ExportFailed", f"{name} ({made}): {type(error).__name__}: {error}") from error
 
 
-def _rebuilt(stored: store.Stored) -> Forward:
+def _rebuilt(stored: store.Stored, device: torch.device) -> Forward:
     _add_code_directories()
     try:
         cls = load_class(stored.manifest.module, LightningModule)
-        module: LightningModule = cls.load_from_checkpoint(stored.path)
+        module: LightningModule = cls.load_from_checkpoint(stored.path).to(device)
     except LeydenError as error:
         raise CannotServe(error.reason, str(error)) from error
     except (ImportError, SyntaxError, RuntimeError, TypeError, ValueError) as error:
@@ -119,6 +127,11 @@ def _add_code_directories() -> None:
     for directory in CODE_DIRECTORIES:
         if directory not in sys.path:
             sys.path.insert(0, directory)
+
+
+def has_gpu() -> bool:
+    """Whether this process sees a GPU: a pod sees those that it asked for."""
+    return torch.cuda.is_available()
 
 
 def use_threads(count: int) -> None:

@@ -29,6 +29,7 @@ class Model:
         self.digest = loaded.digest
         self.name = loaded.manifest.module
         self.format = loaded.format
+        self.device = loaded.device
         self._forward = loaded.forward
         self._types = [getattr(torch, spec.dtype) for spec in self.signature.inputs]
 
@@ -66,7 +67,8 @@ class Model:
     def predict(self, arrays: Sequence[Array]) -> Any:
         """What ``forward`` answers: an array for one output, arrays by name for several."""
         with torch.inference_mode():
-            tensors = [torch.from_numpy(a).to(kind) for a, kind in zip(arrays, self._types, strict=True)]
+            given = zip(arrays, self._types, strict=True)
+            tensors = [torch.from_numpy(array).to(self.device, kind) for array, kind in given]
             return self._to_outputs(self._forward(*tensors))
 
     def _to_outputs(self, answer: Any) -> Any:
@@ -76,6 +78,18 @@ class Model:
             answer = [answer[name] for name in names]
         arrays = [_array(value) for value in (answer if isinstance(answer, (tuple, list)) else [answer])]
         return arrays[0] if len(names) == 1 else dict(zip(names, arrays, strict=True))
+
+    def is_lost(self) -> bool:
+        """Whether the GPU answers no more, as after an index out of range: only a new process gets it back.
+
+        See https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html on errors that are sticky.
+        """
+        try:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+        except RuntimeError:
+            return True
+        return False
 
     def warm_up(self) -> None:
         """One answer, so that the first client does not pay for what torch does once.

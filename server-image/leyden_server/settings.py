@@ -21,7 +21,7 @@ class ServerOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """Processes; ``auto``: by the CPU limit."""
+    """Processes; ``auto``: by the CPU limit, and one on a GPU."""
 
     timeout_ms: int = Field(default=5000, ge=10, le=600_000)
     """Longest time for one request, reading its body included. Milliseconds."""

@@ -14,8 +14,10 @@ import pytest
 
 from leyden_contract import exit_codes
 from leyden_contract.layout import complete_steps, step_directory
+from leyden_server.app import create_app
 from leyden_server.errors import BadCheckpoint, CannotServe
 from leyden_server.loading import load
+from leyden_server.model import Model
 from leyden_server.settings import from_environment
 from server.conftest import ROOT, environment, running
 
@@ -160,3 +162,25 @@ def test_two_workers_count_together_and_a_killed_one_comes_back(checkpoints: Pat
                 break
             time.sleep(0.1)
         assert now, f"no worker took the place of {workers[0]}"
+
+
+async def test_a_process_that_has_lost_its_gpu_answers_and_ends(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is the one that SIGTERM brings, so others may still be answered."""
+    settings = from_environment({}, checkpoints)
+    model = Model(load(settings))
+    told: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", told.append)
+
+    def fail(arrays: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(model, "predict", fail)
+    for lost, signals in ((False, []), (True, [signal.SIGTERM])):
+        monkeypatch.setattr(model, "is_lost", lambda lost=lost: lost)
+        transport = httpx.ASGITransport(create_app(model, settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            answer = await client.post("/predict", json={"inputs": [IMAGE]})
+        assert answer.status_code == 500 and "device-side assert" in answer.text
+        assert told == signals

@@ -35,7 +35,9 @@ class ModelSource(Model):
 class Server(Model):
     """How each server works."""
 
-    workers: AutoOrCount = Field(default="auto", description="processes of each pod; `auto`: by its CPU limit")
+    workers: AutoOrCount = Field(
+        default="auto", description="processes of each pod; `auto`: by its CPU limit, and one with a GPU"
+    )
     timeout_ms: int = Field(default=5000, ge=10, le=600_000, description="longest time for one request")
     max_body_bytes: int = Field(default=10_485_760, ge=1024, le=1_073_741_824, description="largest request body")
 

@@ -22,7 +22,9 @@ from leyden.checkpoint import signature
 from leyden.errors import CheckpointCorrupt, bad_value
 
 Forward = Callable[..., Any]
-"""Takes the inputs of ``forward`` by position, on the CPU."""
+"""Takes the inputs of ``forward`` by position, on the device that it was read for."""
+
+CPU = torch.device("cpu")
 
 SHAPES = frozenset(("dynamic_shapes", "dynamic_axes"))
 """Options by which a caller says himself which dimensions are free."""
@@ -33,12 +35,18 @@ PICKLED = re.compile(r"^data/(aotinductor/|(weights|constants)/(.*\.pt$|custom_o
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of export: the file's name in a checkpoint, and how it is made, written and read."""
+    """A kind of export: the file's name in a checkpoint, and how it is made, written and read for a device."""
 
     file: str
     make: Callable[[Any, inspect.BoundArguments, dict[str, Any]], Any]
     write: Callable[[Any, BinaryIO], object]
-    read: Callable[[Path | BinaryIO], Forward]
+    read_for: Callable[[Path | BinaryIO, torch.device], Forward]
+    on_devices: bool = True
+    """Whether it runs anywhere but on the CPU."""
+
+    def read(self, source: Path | BinaryIO, device: torch.device = CPU) -> Forward:
+        """What answers as the module did. ``device``: where its inputs will be."""
+        return self.read_for(source, device)
 
 
 def leaves(value: Any) -> list[Tensor]:
@@ -84,18 +92,24 @@ def _dynamic(call: inspect.BoundArguments, options: dict[str, Any]) -> dict[str,
 
 def _make_exported(module: Any, call: inspect.BoundArguments, options: dict[str, Any]) -> Any:
     program = torch.export.export(module, call.args, call.kwargs, **_dynamic(call, options))
-    if module.device.type != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, "cpu")
+    if module.device != CPU:
+        program = _moved(program, CPU)
     program.example_inputs = None  # the file shall not hold samples of the training data
     return program
 
 
-def _read_exported(source: Path | BinaryIO) -> Forward:
+def _moved(program: Any, device: torch.device) -> Any:
+    """The program on a device, with what it makes there itself."""
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(program, str(device))
+
+
+def _read_exported(source: Path | BinaryIO, device: torch.device) -> Forward:
     _refuse_pickles(source)
-    program: Forward = torch.export.load(str(source) if isinstance(source, Path) else source).module()
-    return program
+    program = torch.export.load(str(source) if isinstance(source, Path) else source)
+    forward: Forward = (_moved(program, device) if device != CPU else program).module()
+    return forward
 
 
 def _refuse_pickles(source: Path | BinaryIO) -> None:
@@ -126,7 +140,7 @@ def _make_onnx(module: Any, call: inspect.BoundArguments, options: dict[str, Any
     return torch.onnx.export(module, call.args, kwargs=call.kwargs, **chosen)
 
 
-def _read_onnx(source: Path | BinaryIO) -> Forward:
+def _read_onnx(source: Path | BinaryIO, device: torch.device) -> Forward:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -154,14 +168,14 @@ def _make_torchscript(module: Any, call: inspect.BoundArguments, options: dict[s
         module._trainer = trainer
 
 
-def _read_torchscript(source: Path | BinaryIO) -> Forward:
+def _read_torchscript(source: Path | BinaryIO, device: torch.device) -> Forward:
     with quiet():
-        forward: Forward = torch.jit.load(source, map_location="cpu")  # type: ignore[no-untyped-call]  # as above
+        forward: Forward = torch.jit.load(source, map_location=device)  # type: ignore[no-untyped-call]  # as above
     return forward
 
 
 FORMATS = {
     "exported": Format("model.pt2", _make_exported, torch.export.save, _read_exported),
-    "onnx": Format("model.onnx", _make_onnx, lambda program, file: program.save(file), _read_onnx),
+    "onnx": Format("model.onnx", _make_onnx, lambda program, file: program.save(file), _read_onnx, on_devices=False),
     "torchscript": Format("model.torchscript", _make_torchscript, torch.jit.save, _read_torchscript),
 }
