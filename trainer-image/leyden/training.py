@@ -160,7 +160,6 @@ class TrainingLoop:
         if trainer.loaders_are_due(self.loaded_epoch):
             trainer.training_source = None
             self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
-            self.source.draw()  # Lightning opens a loader that was made anew twice
         self.resumed_at = state.batch_idx
         resumed = trainer.resumed.get("sampler", {}) if state.batch_idx else {}
         self._skip = self.source.load_state_dict(resumed, state.epoch, state.batch_idx)
@@ -213,6 +212,7 @@ class TrainingLoop:
         """Hooks, metrics and schedulers of an epoch's end, in Lightning's order but for one thing: schedulers that
         watch a metric step before the callbacks that save, so that a checkpoint holds the step."""
         trainer, state = self.trainer, self.state
+        trainer.resumed = {}
         trainer.close_batches()
         self.hooks.on_train_epoch_end()
         trainer.take_epoch_metrics(self.logs, step=state.batches_stepped - 1)
@@ -367,4 +367,6 @@ def load_training_source(trainer: Trainer) -> Source:
         assert trainer.train_loader is not None, "fit() checks it"
         source = trainer.training_source = for_training(trainer.train_loader(), trainer.preparing(pad=True))
         trainer.num_training_batches = source.batch_limit(trainer.settings.limit_train_batches, "limit_train_batches")
+        if trainer.current_epoch and not trainer.resumed:
+            source.draw()  # Lightning opens a loader twice where it is made after the first epoch
     return trainer.training_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parity.models import Trained, Whole, loader
-from parity.recording import Seen, different, program
+from parity.recording import Seen, program
 
 
 @program
@@ -120,7 +120,7 @@ def how_far_the_loops_are(seen: Seen) -> None:
     seen.values["longer"] = [trainer.current_epoch, trainer.global_step]
 
 
-@different("a fit that goes on from another reads its loader once, not twice, so dropout draws other numbers")
+@program
 def a_fit_after_a_fit(seen: Seen) -> None:
     trainer = seen.trainer(max_epochs=1)
     trainer.fit(seen.watched(Trained()), loader())
