@@ -60,6 +60,11 @@ test-cluster: ## The images, the local cluster's failures and the user's flows; 
 test-quick: ## The inner loop: under a minute
 	$(RUN) pytest -q -n 2 --dist loadgroup -m "not slow" tests/unit tests/engine tests/server
 
+.PHONY: test-gpu
+test-gpu: ## What a CUDA device alone can show, and the engine's tests on it; fails where there is none
+	LEYDEN_TEST_ACCELERATOR=gpu $(RUN) pytest -n 2 --dist loadgroup -m "not slow" tests/gpu tests/engine
+	LEYDEN_TEST_ACCELERATOR=gpu $(RUN) pytest tests/parity/test_parity.py -k "not two_processes"
+
 .PHONY: verify lint generate
 verify: lint ## What a change must pass: lint, types, import law, generated files, chart
 	$(RUN) leyden_operator.crdgen --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +13,22 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import leyden as L
 
+ACCELERATOR = os.environ.get("LEYDEN_TEST_ACCELERATOR", "cpu")
+"""What the tests train on, where they do not say: ``cpu`` or ``gpu``."""
+
+DEVICE = torch.device("cuda" if ACCELERATOR == "gpu" else "cpu")
+
 QUIET: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
-    "accelerator": "cpu",
+    "accelerator": ACCELERATOR,
 }
+ON_CPU = {**QUIET, "accelerator": "cpu"}
+"""For tests of what only CPUs have, such as any number of them."""
+
 SAVING = {**QUIET, "enable_checkpointing": None}
 """Where a callback of the test's own keeps checkpoints."""
 
@@ -87,12 +96,13 @@ class Adversaries(L.LightningModule):
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+    """On the CPU, where a module is after its runs."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Equal to the last bit."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(torch.equal(one[name].cpu(), other[name].cpu()) for name in one)
 
 
 def wait_until(true: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:

@@ -149,7 +149,9 @@ def test_device_stats_of_a_cpu() -> None:
     kept = Kept()
     module = Regression(dropout=0.0)
     module.test_step = module.training_step
-    trained(DeviceStatsMonitor(), module=module, logger=kept, max_epochs=1).test(module, loader(8), verbose=False)
+    trained(DeviceStatsMonitor(), module=module, logger=kept, max_epochs=1, accelerator="cpu").test(
+        module, loader(8), verbose=False
+    )
     names = {name for _, row in kept.rows for name in row}
     for stage in ("train", "test"):
         assert {f"DeviceStatsMonitor.on_{stage}_batch_{moment}/cpu_percent" for moment in ("start", "end")} <= names

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import leyden as L
-from engine.programs import QUIET, Regression, loader, same, weights
+from engine.programs import ON_CPU, Regression, loader, same, weights
 from leyden import environments
 from leyden.environments import World
 from leyden.errors import MisconfigurationError
@@ -154,14 +154,14 @@ def test_what_the_user_must_change(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(MisconfigurationError, match=sentence):
-        L.Trainer(**{**QUIET, **options})
+        L.Trainer(**{**ON_CPU, **options})
 
 
 def test_a_notebook_cannot_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     with pytest.raises(MisconfigurationError, match=r"devices=2 needs a program .* move it to a script"):
-        L.Trainer(devices=2, **QUIET)
-    assert L.Trainer(**QUIET).world_size == 1
+        L.Trainer(devices=2, **ON_CPU)
+    assert L.Trainer(**ON_CPU).world_size == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_notebook_cannot_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_a_process_by_itself(options: dict[str, Any], kind: type, world: World) -> None:
-    trainer = L.Trainer(**QUIET, **options)
+    trainer = L.Trainer(**ON_CPU, **options)
     assert type(trainer.strategy) is kind and trainer.strategy.world == world
     assert (trainer.num_devices, trainer.num_nodes) == (world.local_world_size, 1)
 
@@ -183,7 +183,7 @@ def test_a_process_by_itself(options: dict[str, Any], kind: type, world: World) 
 def test_nodes_that_are_started_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    trainer = L.Trainer(devices=2, num_nodes=3, **QUIET)
+    trainer = L.Trainer(devices=2, num_nodes=3, **ON_CPU)
     assert trainer.strategy.world == World(2, 0, 6, 2)
     assert (trainer.node_rank, trainer.num_nodes) == (1, 3)
 
@@ -191,7 +191,7 @@ def test_nodes_that_are_started_one_by_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_cluster_among_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*environments.LAUNCHER_VARIABLES, "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # so that what the Trainer sets goes with the test
-    trainer = L.Trainer(plugins=[Cluster(), Precision("bf16-mixed")], **QUIET)
+    trainer = L.Trainer(plugins=[Cluster(), Precision("bf16-mixed")], **ON_CPU)
     assert trainer.strategy.world == World(2, 0, 4, 1)
     assert trainer.precision == "bf16-mixed"
 
@@ -238,10 +238,10 @@ def test_a_tpu_through_torch_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     stand = Stand("torch_xla")
     stand.__spec__ = ModuleSpec("torch_xla", None)
     monkeypatch.setitem(sys.modules, "torch_xla", stand)
-    L.Trainer(**{**QUIET, "accelerator": "tpu"}, max_epochs=1).fit(module, loader(8))
+    L.Trainer(**{**ON_CPU, "accelerator": "tpu"}, max_epochs=1).fit(module, loader(8))
     assert synced == [0, 1]
     with pytest.raises(MisconfigurationError, match=r"accelerator='tpu' .* devices=1"):
-        L.Trainer(**{**QUIET, "accelerator": "tpu"}, devices=2)
+        L.Trainer(**{**ON_CPU, "accelerator": "tpu"}, devices=2)
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def test_a_compiled_module_trains_and_logs_as_it_is() -> None:
     def run(compiled: bool) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         torch.manual_seed(1)
         module = Regression(dropout=0.0)
-        trainer = L.Trainer(max_epochs=2, **QUIET)
+        trainer = L.Trainer(max_epochs=2, **ON_CPU)
         trainer.fit(torch.compile(module) if compiled else module, loader(12), loader(6))  # type: ignore[arg-type]  # compiled, it is one still
         assert trainer.model is module
         return weights(module), {name: float(value) for name, value in trainer.callback_metrics.items()}

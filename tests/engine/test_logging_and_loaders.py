@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
@@ -132,6 +133,14 @@ def test_ranks_share_what_is_left_without_loss(
     assert repeated <= (ranks - 1 if pad else 0)
     if pad:
         assert len({len(share) for share in shares}) == 1
+
+
+def test_the_order_of_ranks_draws_from_no_generator_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a device was seeded"))
+    source = prepare(DataLoader(samples(8), 2, shuffle=True), Place(0, 2))
+    before = torch.get_rng_state()
+    assert len(list(source.batches or ())) == 2
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import leyden as L
-from engine.programs import QUIET, Adversaries, Regression, loader, same, weights
+from engine.programs import DEVICE, QUIET, Adversaries, Regression, loader, same, weights
 
 EPOCHS = 3
 
@@ -18,14 +18,15 @@ EPOCHS = 3
 def raw_loop(mixed: bool, accumulate: int, clip: float | None, workers: int) -> dict[str, torch.Tensor]:
     """The loop that a user would write by hand."""
     torch.manual_seed(3)
-    module = Regression()
+    module = Regression().to(DEVICE)
     (optimizer,), (scheduler,) = module.configure_optimizers()
     batches = loader(num_workers=workers)
     for _ in range(EPOCHS):
         module.train()
         optimizer.zero_grad()
         for index, (inputs, targets, _) in enumerate(batches):
-            with torch.autocast("cpu", torch.bfloat16) if mixed else nullcontext():
+            inputs, targets = inputs.to(DEVICE), targets.to(DEVICE)
+            with torch.autocast(DEVICE.type, torch.bfloat16) if mixed else nullcontext():
                 loss = nn.functional.mse_loss(module(inputs), targets)
             (loss / accumulate if accumulate > 1 else loss).backward()
             if (index + 1) % accumulate == 0 or index + 1 == len(batches):
@@ -34,7 +35,7 @@ def raw_loop(mixed: bool, accumulate: int, clip: float | None, workers: int) -> 
                 optimizer.step()
                 optimizer.zero_grad()
         scheduler.step()
-    return weights(module)
+    return weights(module.cpu())
 
 
 def trained(**options: Any) -> dict[str, torch.Tensor]:
@@ -97,16 +98,17 @@ def test_manual_optimization_steps_are_the_users_own() -> None:
     trainer = L.Trainer(max_epochs=2, **QUIET)
     trainer.fit(module, loader())
     torch.manual_seed(3)
-    raw = Adversaries()
+    raw = Adversaries().to(DEVICE)
     optimizers = raw.configure_optimizers()
     batches = loader()
     for _ in range(2):
-        for inputs, targets, _ in batches:
+        for batch in batches:
+            inputs, targets, _ = (part.to(DEVICE) for part in batch)
             for part, optimizer in zip((raw.one, raw.two), optimizers, strict=True):
                 optimizer.zero_grad()
                 nn.functional.mse_loss(part(inputs), targets).backward()
                 optimizer.step()
-    assert same(weights(module), weights(raw))
+    assert same(weights(module), weights(raw.cpu()))
     assert trainer.global_step == 2 * 2 * len(batches)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import leyden as L
-from engine.programs import QUIET, SAVING, Regression, loader, same, weights
+from engine.programs import ON_CPU, SAVING, Regression, loader, same, weights
 from leyden import environments
 from leyden.callbacks import CheckpointDirectory, OnExceptionCheckpoint
 from leyden.checkpoint import store
@@ -75,7 +75,7 @@ class Warned(L.Callback):
 
 
 def trainer(folder: Path, *callbacks: L.Callback, **options: Any) -> L.Trainer:
-    return L.Trainer(max_epochs=3, callbacks=list(callbacks), default_root_dir=folder, **{**QUIET, **options})
+    return L.Trainer(max_epochs=3, callbacks=list(callbacks), default_root_dir=folder, **{**ON_CPU, **options})
 
 
 def test_a_warned_job_is_queued_again_and_goes_on_to_the_same_weights(tmp_path: Path, task: Path) -> None:
@@ -161,19 +161,19 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_launchers_as_plugins(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")
-    by_itself = L.Trainer(devices=2, plugins=LightningEnvironment(), **QUIET)
+    by_itself = L.Trainer(devices=2, plugins=LightningEnvironment(), **ON_CPU)
     assert isinstance(by_itself.strategy, DDPStrategy) and by_itself.strategy.siblings is not None
     assert by_itself.world_size == 2
-    assert L.Trainer(devices=4, plugins=SLURMEnvironment(), **QUIET).world_size == 4
+    assert L.Trainer(devices=4, plugins=SLURMEnvironment(), **ON_CPU).world_size == 4
     with pytest.raises(MisconfigurationError, match="devices=3 does not fit: this node runs 4"):
-        L.Trainer(devices=3, plugins=[SLURMEnvironment()], **QUIET)
+        L.Trainer(devices=3, plugins=[SLURMEnvironment()], **ON_CPU)
     for name in environments.LAUNCHER_VARIABLES:
         monkeypatch.delenv(name)
     with pytest.raises(MisconfigurationError, match="torchrun did not start this process: RANK, LOCAL_RANK"):
-        L.Trainer(plugins=TorchElasticEnvironment(), **QUIET)
+        L.Trainer(plugins=TorchElasticEnvironment(), **ON_CPU)
     monkeypatch.delenv("SLURM_PROCID")
     with pytest.raises(MisconfigurationError, match="srun did not start this process: SLURM_PROCID is not set"):
-        L.Trainer(plugins=SLURMEnvironment(), **QUIET)
+        L.Trainer(plugins=SLURMEnvironment(), **ON_CPU)
 
 
 SCRIPT = """
@@ -181,14 +181,14 @@ import sys
 from pathlib import Path
 import torch
 import leyden as L
-from engine.programs import QUIET, Regression, loader, weights
+from engine.programs import ON_CPU, Regression, loader, weights
 from engine.test_slurm import Warned
 
 L.seed_everything(3)
 rank = int(sys.argv[1])
 callbacks = [Warned(7)] if sys.argv[2] == "warned" and rank == 1 else []
 folder, module = Path(sys.argv[3]), Regression()
-L.Trainer(max_epochs=10, callbacks=callbacks, devices=2, default_root_dir=folder, **QUIET).fit(module, loader(40))
+L.Trainer(max_epochs=10, callbacks=callbacks, devices=2, default_root_dir=folder, **ON_CPU).fit(module, loader(40))
 torch.save(weights(module), folder / f"weights-{rank}.pt")
 """
 

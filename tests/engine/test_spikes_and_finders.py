@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import leyden as L
-from engine.programs import QUIET, Regression, loader, samples
+from engine.programs import QUIET, Regression, loader, same, samples, weights
 from leyden.callbacks import BatchSizeFinder, LearningRateFinder, SpikeDetection
 from leyden.callbacks.spike import TrainingSpikeException
 from leyden.errors import MisconfigurationError
@@ -88,12 +88,12 @@ class Tunable(Regression):
 
 def test_a_rate_is_found_before_training_and_used_in_it() -> None:
     module = Tunable()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
+    before = weights(module)
     rates: list[float] = []
 
     class Watch(L.Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+            assert same(weights(module), before)
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
             assert (trainer.global_step, pl_module.trainer) == (0, trainer)
 

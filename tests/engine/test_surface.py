@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 import leyden as L
-from engine.programs import QUIET, Adversaries, Regression, loader, samples
+from engine.programs import ON_CPU, QUIET, Adversaries, Regression, loader, samples
 from leyden.callbacks import EarlyStopping
 from leyden.callbacks.early_stopping import EarlyStoppingReason
 from leyden.compat.utilities import isolate_rng
@@ -97,7 +97,7 @@ def test_a_module_is_made_in_the_runs_precision() -> None:
         layer = nn.Linear(3, 2)
     assert (layer.weight.dtype, torch.get_default_dtype()) == (torch.bfloat16, torch.float32)
     assert torch.equal(torch.get_rng_state(), generator), "nothing was drawn for weights that will be loaded"
-    with L.Trainer(**QUIET).init_module():
+    with L.Trainer(**ON_CPU).init_module():
         layer = nn.Linear(3, 2)
     assert layer.weight.dtype == torch.float32 and not torch.equal(torch.get_rng_state(), generator)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,9 @@ DATA_HOOKS = ("prepare_data", "setup", "teardown", "on_exception", "state_dict",
 PROGRAMS: dict[str, Callable[[Seen], None]] = {}
 DISTRIBUTED: dict[str, Callable[[Seen], None]] = {}
 """Programs of two processes."""
+ON_GPU: dict[str, Callable[[Seen], None]] = {}
+"""Programs that need a CUDA device."""
+ACCELERATOR = os.environ.get("LEYDEN_TEST_ACCELERATOR", "cpu")
 DIFFERENT: dict[str, str] = {}
 """Programs that Leyden runs otherwise than Lightning on purpose, with the reason."""
 
@@ -67,6 +71,12 @@ def program(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
 def distributed(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
     """:func:`program`, where two processes run it, each with a record of its own."""
     DISTRIBUTED[function.__name__] = function
+    return function
+
+
+def on_gpu(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
+    """:func:`program`, where there is a CUDA device."""
+    ON_GPU[function.__name__] = function
     return function
 
 
@@ -116,7 +126,7 @@ class Seen:
         """A quiet Trainer that logs to this record, with a callback whose hooks are noted."""
         callbacks = options.pop("callbacks", [])
         quiet = {
-            "accelerator": "cpu",
+            "accelerator": ACCELERATOR,
             "devices": 1,
             "enable_progress_bar": False,
             "enable_model_summary": False,

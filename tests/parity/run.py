@@ -1,6 +1,7 @@
 """Runs the corpus with one library: ``python run.py lightning|leyden PEERS OUTPUT [PROGRAM...]``.
 
-With a launcher's variables in the environment, the programs of two processes.
+With a launcher's variables in the environment, the programs of two processes; with ``LEYDEN_TEST_ACCELERATOR=gpu`` all
+others on a CUDA device, and those that need one.
 
 ``PEERS`` is the folder with Lightning and torchmetrics (``python3 -m leyden_images peers``).
 """
@@ -23,12 +24,13 @@ def run_all(names: list[str]) -> dict[str, Any]:
     import torch
 
     from parity import programs
-    from parity.recording import DISTRIBUTED, PROGRAMS, Seen
+    from parity.recording import ACCELERATOR, DISTRIBUTED, ON_GPU, PROGRAMS, Seen
 
     programs.load()
     torch.set_num_threads(1)
     found = {}
-    for name, function in (DISTRIBUTED if "RANK" in os.environ else PROGRAMS).items():
+    corpus = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (ON_GPU if ACCELERATOR == "gpu" else {})
+    for name, function in corpus.items():
         if names and name not in names:
             continue
         random.seed(7)

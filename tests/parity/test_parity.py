@@ -3,61 +3,18 @@ the same weights to the last bit."""
 
 from __future__ import annotations
 
-import ast
-import json
-import subprocess
+import os
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from leyden.agent.machine import free_port
 from leyden_images.environment import peers
 from parity.compare import differences
-from parity.environment import of_programs
+from parity.libraries import Results, programs, run, run_two
 
-HERE = Path(__file__).parent
-Results = dict[str, dict[str, Any]]
-
-
-def programs(decorator: str) -> list[str]:
-    """Names of the corpus's functions under a decorator; read, not imported, since they import Lightning."""
-    found = []
-    for path in sorted((HERE / "programs").glob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", ())]
-            if isinstance(node, ast.FunctionDef) and any(mark.split("(")[0] == decorator for mark in marks):
-                found.append(node.name)
-    return found
-
-
-def start(library: str, folder: Path, output: Path, **variables: str) -> subprocess.Popen[str]:
-    command = (sys.executable, str(HERE / "run.py"), library, str(folder), str(output))
-    env = of_programs(**variables)
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def end(process: subprocess.Popen[str], output: Path) -> Results:
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
-    found: Results = json.loads(output.read_text())
-    return found
-
-
-def run(library: str, folder: Path, output: Path) -> Results:
-    return end(start(library, folder, output), output)
-
-
-def run_two(library: str, folder: Path, output: Path) -> list[Results]:
-    """Two processes with the variables that torchrun sets, rank 0's results first."""
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    started = []
-    for rank in ("0", "1"):
-        own = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "parity"}
-        path = output.with_suffix(f".{rank}.json")
-        started.append((start(library, folder, path, **shared, **own), path))
-    return [end(process, path) for process, path in started]
+PROGRAMS = programs("program")
+if os.environ.get("LEYDEN_TEST_ACCELERATOR") == "gpu":
+    PROGRAMS += programs("on_gpu")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parity")]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", programs("program"))
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_leyden_does_what_lightning_does(results: tuple[Results, Results], name: str) -> None:
     ours, theirs = results
     found = differences(ours[name], theirs[name])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from leyden import nested
 from leyden.combined import for_evaluation
 from leyden.errors import MisconfigurationError
 from leyden.hooks import overrides, within
@@ -177,7 +178,7 @@ class EvaluationLoop:
             on_start(batch, batch_idx, *which)
             output = self._run_step(batch, batch_idx, index)
             if kept is not None:
-                kept.append(output)
+                kept.append(nested.move(output, "cpu"))
             if self.stage is PREDICT:
                 self.current_batch_indices = source.indices_of(batch_idx)
                 self.epoch_batch_indices[index].append(self.current_batch_indices)

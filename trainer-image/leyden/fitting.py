@@ -1,4 +1,4 @@
-"""``fit`` from setup to end, in Lightning's order."""
+"""``fit`` between setup and teardown, in Lightning's order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
         trainer.agreement.close()
     if trainer.rank_directory is not None:
         trainer.rank_directory.progress(trainer, now=True)
-    hooks.on_fit_end()
 
 
 def _warn_of_length(trainer: Trainer) -> None:

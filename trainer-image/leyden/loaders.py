@@ -101,7 +101,7 @@ class GlobalBatches(Sampler[list[int]]):
         """The order that follows from a source of randomness."""
         sampler = copy.copy(self.sampler)
         if "seed" in source:
-            torch.manual_seed(source["seed"])
+            torch.default_generator.manual_seed(source["seed"])  # torch.manual_seed would touch those of devices too
             if hasattr(sampler, "generator"):
                 sampler.generator = torch.Generator().manual_seed(source["seed"])
         else:

@@ -58,6 +58,7 @@ def running(
         _set_up(trainer, module, datamodule, fn)
         trainer.hooks.bind()
         yield
+        trainer.strategy.release(module, trainer.optimizers)
         _tear_down(trainer, module, datamodule, fn)
         state.status = TrainerStatus.FINISHED
         trainer.profiler.describe()
@@ -69,12 +70,12 @@ def running(
         if datamodule is not None:
             datamodule.on_exception(error)
         tell(trainer.loggers, lambda logger: logger.finalize("failed"))
+        _release_after(error, trainer, module)
         raise
     finally:
         state.stage = None
         trainer.scope.leave_batch()
         trainer.strategy.checkpoint_io.teardown()
-        trainer.strategy.disconnect()
 
 
 def unwrapped(model: Any) -> Any:
@@ -102,7 +103,7 @@ def _set_up(trainer: Trainer, module: LightningModule, data: LightningDataModule
     for callback in trainer.callbacks:
         callback.setup(trainer, module, stage=fn)
     module.setup(stage=fn)
-    with trainer.precision_plugin.creating():
+    with trainer.init_module():
         module.configure_model()
     trainer.precision_plugin.convert_module(module)
     trainer.strategy.place(module)
@@ -140,7 +141,17 @@ def _transfer(
     return transfer
 
 
+def _release_after(error: BaseException, trainer: Trainer, module: LightningModule) -> None:
+    """Let go of the device, which after some errors answers nothing but the same error again."""
+    try:
+        trainer.strategy.release(module, trainer.optimizers)
+    except RuntimeError as also:
+        error.add_note(f"the module stays on {trainer.strategy.device}: {also}")
+
+
 def _tear_down(trainer: Trainer, module: LightningModule, data: LightningDataModule | None, fn: TrainerFn) -> None:
+    if fn is TrainerFn.FITTING:
+        trainer.hooks.on_fit_end()
     if data is not None:
         data.teardown(stage=fn)
     for callback in trainer.callbacks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+from leyden import nested
 from leyden.checkpoint.weights import load_weights
 from leyden.environments import World
 from leyden.errors import MisconfigurationError, bad_value, one_of
@@ -86,8 +87,17 @@ class Strategy:
     def connect(self) -> None:
         """Join the other processes."""
 
-    def disconnect(self) -> None:
-        """Let go of what a run needed. The processes stay connected for the next."""
+    def release(self, module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
+        """Let go of what a run needed: the module and its optimizers' states go back to the CPU.
+
+        May be called again. The processes stay connected for the next run.
+        """
+        if self.device.type == "cpu":
+            return
+        for optimizer in optimizers:
+            for parameter, state in optimizer.state.items():
+                optimizer.state[parameter] = nested.move(state, "cpu")
+        module.cpu()
 
     def place(self, module: nn.Module) -> None:
         """Bring the module to this process's device, before its weights are loaded and its optimizers made."""

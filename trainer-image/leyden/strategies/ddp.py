@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from leyden.errors import MisconfigurationError
 from leyden.strategies.distributed import TIMEOUT, DistributedStrategy, check_options
@@ -75,8 +76,10 @@ class DDPStrategy(DistributedStrategy):
         """Which of the parameters are averaged."""
         self._manual = False
 
-    def disconnect(self) -> None:
+    def release(self, module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
         self._wrapped, self._step, self._parameters = None, None, []
+        self._take_batchnorm_apart(module)
+        super().release(module, optimizers)
 
     def wrap(self, module: nn.Module) -> Callable[..., Any]:
         self._parameters = list(module.parameters())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from leyden import rng
 from leyden.errors import bad_value, one_of
@@ -36,6 +37,8 @@ class DistributedStrategy(Strategy):
         self._backend = process_group_backend
         self._timeout = timeout or TIMEOUT
         self._sync_batchnorm = False
+        self._alone: dict[str, nn.Module] = {}
+        """Batch norm layers of one process, whose place those of all processes have taken for a run."""
 
     @property
     def control(self) -> dist.ProcessGroup | None:
@@ -61,8 +64,18 @@ class DistributedStrategy(Strategy):
 
     def place(self, module: nn.Module) -> None:
         if self._sync_batchnorm:
+            self._alone = {name: part for name, part in module.named_modules() if isinstance(part, _BatchNorm)}
             nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch has no types here
         super().place(module)
+
+    def _take_batchnorm_apart(self, module: nn.Module) -> None:
+        """Put back the layers that :meth:`place` has replaced, with what they have learned since."""
+        for name, layer in self._alone.items():
+            together = module.get_submodule(name)
+            layer._parameters, layer._buffers = together._parameters, together._buffers
+            layer.training = together.training
+            module.set_submodule(name, layer)
+        self._alone = {}
 
     def share_buffers(self, module: nn.Module) -> None:
         self.send_from_rank_0(module.buffers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -87,7 +87,8 @@ class FSDPStrategy(DistributedStrategy):
         self._module = module
         return super().wrap(module)
 
-    def disconnect(self) -> None:
+    def release(self, module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
+        """The shards stay where they are, for only there can they be gathered."""
         self._module = None
 
     def no_sync(self) -> AbstractContextManager[None]:
