@@ -25,7 +25,8 @@ from subjects import ROOT, packages
 
 
 def main() -> None:
-    tables = ("steps", "fit", "epochs", "ends", "processes", "ddp", "text", "size")
+    cuda = torch.cuda.is_available()
+    tables = ("steps", "fit", "epochs", "ends", "processes", "ddp", "text", "size", *(("cuda",) if cuda else ()))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=2000, help="steps of a round")
@@ -36,7 +37,6 @@ def main() -> None:
     rounds, steps = (3, 200) if options.quick else (options.rounds, options.steps)
     torch.set_num_threads(1)
     both = packages()
-    cuda = torch.cuda.is_available()
     measures: dict[str, Callable[[], list[Row]]] = {
         "steps": lambda: loops.steps(both, steps, rounds),
         "fit": lambda: [loops.empty_fit(both, rounds * 3)],
@@ -44,7 +44,8 @@ def main() -> None:
         "ends": lambda: loops.epoch_ends(both, rounds),
         "processes": lambda: in_processes(3),
         "ddp": lambda: data_parallel(steps // 20, rounds),
-        "text": lambda: [tokens(both["leyden"], steps // 20, rounds, cuda or options.compile)],
+        "text": lambda: tokens(both["leyden"], steps // 20, rounds, cuda or options.compile),
+        "cuda": lambda: loops.steps(both, steps, rounds, "cuda"),
         "size": lambda: size.rows(ROOT / "trainer-image" / "leyden", Path(str(both["lightning"].__path__[0]))),
     }
     rows = []
@@ -53,8 +54,6 @@ def main() -> None:
         rows += measures[name]()
         print(f"{time.monotonic() - began:6.1f} s  {name}", file=sys.stderr, flush=True)
     print_table(f"The engine, torch {torch.__version__}, {rounds} rounds", rows)
-    if cuda:
-        print_table("Steps with bf16-mixed on CUDA", loops.steps(both, steps, rounds, "cuda"))
 
 
 if __name__ == "__main__":

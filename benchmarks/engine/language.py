@@ -1,10 +1,14 @@
-"""Tokens a second of ``examples/textlm`` against the same module in a loop by hand, both compiled where asked.
+"""Tokens a second of ``examples/textlm`` against the same module in a loop by hand, both compiled where asked; on a GPU
+its memory too.
 
 On a CPU this is a check that the benchmark runs, with small sizes.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -34,8 +38,8 @@ class TimedTextLM(LitTextLM):
         self.spent = finished(self.watch)
 
 
-def tokens(leyden: ModuleType, steps: int, rounds: int, compiled: bool) -> Row:
-    """Thousands of tokens a second with bf16-mixed precision."""
+def tokens(leyden: ModuleType, steps: int, rounds: int, compiled: bool) -> list[Row]:
+    """Thousands of tokens a second with bf16-mixed precision, and the most memory that tensors took on a GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sizes, batch = SIZES[device], BATCH[device]
     batches = [torch.randint(BYTES, (batch, sizes["length"] + 1), device=device) for _ in range(WARM_UP + steps)]
@@ -45,6 +49,18 @@ def tokens(leyden: ModuleType, steps: int, rounds: int, compiled: bool) -> Row:
         if compiled:
             model.compile()
         return model
+
+    peaks: dict[str, list[float]] = {"raw": [], "leyden": []}
+
+    def noting(name: str, run: Callable[[], Spent]) -> Spent:
+        if device == "cpu":
+            return run()
+        gc.collect()  # of the run before
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        spent = run()
+        peaks[name].append((torch.cuda.max_memory_allocated() - before) / 1e6)
+        return spent
 
     def by_hand() -> Spent:
         model = new().to(device)
@@ -63,7 +79,10 @@ def tokens(leyden: ModuleType, steps: int, rounds: int, compiled: bool) -> Row:
     def by_leyden() -> Spent:
         return trained(leyden, new(), batches, accelerator="auto", precision="bf16-mixed")
 
-    spent = interleaved({"raw": by_hand, "leyden": by_leyden}, rounds)
+    runs = {"raw": partial(noting, "raw", by_hand), "leyden": partial(noting, "leyden", by_leyden)}
+    spent = interleaved(runs, rounds)
     count = steps * batch * sizes["length"] / 1e3
     figures = {name: [count / one.wall for one in taken] for name, taken in spent.items()}
-    return Row(f"textlm on {device}, bf16, {'compiled' if compiled else 'not compiled'}", figures, "k tokens/s")
+    what = f"textlm on {device}, bf16, {'compiled' if compiled else 'not compiled'}"
+    memory = [Row("its memory on the GPU at most", peaks, "MB")] if device == "cuda" else []
+    return [Row(what, figures, "k tokens/s"), *memory]

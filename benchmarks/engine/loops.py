@@ -44,15 +44,16 @@ def steps(packages: dict[str, ModuleType], count: int, rounds: int, device: str 
         scale = {key: 1e6 / len(batches[key[1]]) for key in spent}
         return {key: [getattr(one, clock) * scale[key] for one in taken] for key, taken in spent.items()}
 
+    where = ", bf16-mixed on CUDA" if device == "cuda" else ""
     rows = []
     for clock, target in (("processor", 25), ("wall", None)):
         micro = micros(clock)
         above = {name: over(micro[name, 0], micro["raw", 0], 1) for name in packages}
-        rows.append(Row(f"a step above raw, {clock} time", {"raw": micro["raw", 0], **above}, "us", target))
+        rows.append(Row(f"a step above raw, {clock} time{where}", {"raw": micro["raw", 0], **above}, "us", target))
     micro = micros("processor")
     for logs in LOG_CALLS:
         figures = {name: over(micro[name, logs], micro[name, 0], 1 / logs) for name in packages}
-        rows.append(Row(f"a `log` call, {logs} in a step", figures, "us", 10))
+        rows.append(Row(f"a `log` call, {logs} in a step{where}", figures, "us", 10))
     return rows
 
 
