@@ -52,6 +52,18 @@ def test_a_copy_that_fails_leaves_nothing_for_the_next() -> None:
     assert staging.copy([tensor])[0].tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("saver", [CheckpointDirectory, ModelCheckpoint])
+def test_hooks_may_keep_what_is_saved(saver: Any, tmp_path: Path) -> None:
+    kept: list[dict[str, Any]] = []
+
+    class Keeping(Regression):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            kept.append(checkpoint)
+
+    L.Trainer(max_epochs=2, callbacks=[saver(tmp_path, asynchronous=True)], **SAVING).fit(Keeping(), loader())
+    assert len(kept) >= 2 and all({"state_dict", "optimizer_states"} <= checkpoint.keys() for checkpoint in kept)
+
+
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_run_in_another_file_system_resumes_bit_equal(tmp_path: Path, asynchronous: bool) -> None:
     url = f"memory://run-{asynchronous}-{os.getpid()}"

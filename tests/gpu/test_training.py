@@ -148,7 +148,7 @@ def test_the_batch_size_that_fits_the_device_is_found(method: str) -> None:
 
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 300 * 2**20) / total)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 400 * 2**20) / total)
     try:
         module = Hungry()
         found = Tuner(L.Trainer(**QUIET, max_epochs=1)).scale_batch_size(module, method=method)

@@ -183,7 +183,9 @@ class CheckpointDirectory(Callback):
         contents = capture(trainer, whole=not sharded)
         asks = trainer.is_global_zero or trainer.strategy.forward_is_collective
         facts = self._facts(trainer, contents) if asks else {}
-        files = {store.WEIGHTS: contents.pop("state_dict"), store.STATE: contents}
+        rest = {name: value for name, value in contents.items() if name != "state_dict"}
+        files = {store.WEIGHTS: contents["state_dict"], store.STATE: rest}
+        del contents, rest  # Saving lets go of them
         parts = shards.Parts()
         if sharded:
             self._saving.settle(trainer)

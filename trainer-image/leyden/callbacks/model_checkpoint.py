@@ -290,7 +290,7 @@ class ModelCheckpoint(BestModels):
             if gone is not None:
                 io.remove_checkpoint(gone)
 
-        self._saving.save(trainer, capture(trainer, self.save_weights_only), write)
+        self._saving.save(trainer, dict(capture(trainer, self.save_weights_only)), write)  # hooks may keep theirs
         trainer.tick()
         if not self._saving.asynchronous:
             self._settle(trainer)

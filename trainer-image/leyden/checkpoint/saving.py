@@ -37,11 +37,18 @@ class Saving:
         self._warned = False
 
     def save(self, trainer: Trainer, contents: Contents, write: Callable[[Contents], None]) -> None:
-        """Let rank 0 ``write`` the contents. A collective call, which waits for the save before this one."""
+        """Let rank 0 ``write`` the contents. A collective call, which waits for the save before this one.
+
+        The contents are this method's from then on: it may clear them.
+        """
         self.settle(trainer)
         self._handed_over, self.problem = True, None
         if trainer.is_global_zero:
-            staged = self._staging.copy(contents) if self.asynchronous else contents
+            staged = contents
+            if self.asynchronous:
+                staged = self._staging.copy(contents)
+                # To free a tensor is to offer the interpreter's lock, which the writer, once it runs, keeps for long.
+                contents.clear()
             self._writer = self._writer or ThreadPoolExecutor(1, "checkpoint")
             self._under_way = self._writer.submit(write, staged)
         if not self.asynchronous:
