@@ -40,6 +40,19 @@ def test_buffers_that_no_longer_fit_are_made_anew() -> None:
         assert all(map(torch.equal, staging.copy(given), given))
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+def test_pinned_buffers_go_back_to_the_system(pinned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a device no memory can be pinned: what torch is asked for is all that can be seen here."""
+    asked: list[bool] = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: pinned)
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: asked.append(True))
+    staging = Staging()
+    first = staging.copy([torch.ones(2)])
+    staging.close()
+    assert asked == [True] * pinned
+    assert staging.copy([torch.zeros(2)])[0].tolist() == [0.0, 0.0] and first[0].tolist() == [1.0, 1.0]
+
+
 def test_a_copy_that_fails_leaves_nothing_for_the_next() -> None:
     class Refuses:
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:

@@ -85,10 +85,10 @@ class Saving:
 
     def _let_go(self) -> None:
         """Of the buffers and the thread, which is idle by now."""
-        self._staging = Staging()
         if self._writer is not None:
             self._writer.shutdown()
             self._writer = None
+        self._staging.close()
 
     def _outcome(self) -> LeydenError | None:
         under_way, self._under_way = self._under_way, None

@@ -33,6 +33,14 @@ class Staging:
         self._sources.clear()
         return staged
 
+    def close(self) -> None:
+        """Let go of the buffers. Pinned ones go back to the system: torch would keep them, and at the end of a run the
+        module and its optimizers' states need as much memory on the host."""
+        pinned = any(buffer.is_pinned() for buffer in self._buffers)
+        self._buffers, self._copied = [], {}
+        if pinned:
+            torch.accelerator.empty_host_cache()
+
     def _copy(self, value: Any) -> Any:
         if type(value) in NUMBERS:  # most are, and none can change
             return value
