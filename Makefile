@@ -62,6 +62,7 @@ test-quick: ## The inner loop: under a minute
 
 .PHONY: test-gpu
 test-gpu: ## What a CUDA device alone can show, and the engine's tests on it; fails where there is none
+	@$(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "test-gpu needs a CUDA device, and torch finds none here.")'
 	LEYDEN_TEST_ACCELERATOR=gpu $(RUN) pytest -n 2 --dist loadgroup -m "not slow" tests/gpu tests/engine
 	LEYDEN_TEST_ACCELERATOR=gpu $(RUN) pytest tests/parity/test_parity.py -k "not two_processes"
 
