@@ -21,6 +21,7 @@ NAMESPACE = {
     "kind": "Namespace",
     "metadata": {"name": "ml", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
 }
+RUNTIME = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "nvidia"}, "handler": "nvidia"}
 META = {"name": "a" * 40, "namespace": "ml", "uid": "5b7ff0a5-3c1c-4b6f-9b43-6d1d1f0f0b11"}
 CLAIM = {"claimName": "c", "path": "p"}
 JOB = TrainingJob.model_validate(
@@ -32,7 +33,11 @@ JOB = TrainingJob.model_validate(
             "nodes": {"min": 2, "max": 3},
             "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "1Gi", "nvidia.com/gpu": 1}},
             "checkpoint": {"storage": {"persistentVolumeClaim": CLAIM}},
-            "placement": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+            "placement": {
+                "nodeSelector": {"a": "b"},
+                "tolerations": [{"key": "gpu", "operator": "Exists"}],
+                "runtimeClassName": "nvidia",
+            },
             "volumes": [
                 {"name": "d", "mountPath": "/data", "persistentVolumeClaim": {"claimName": "data"}, "readOnly": True},
                 {"name": "s", "mountPath": "/secret", "secret": {"secretName": "s"}},
@@ -59,6 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     found = start_apiserver(tmp_path_factory.mktemp("apiserver"), controllers=True)
     try:
         apply(found, NAMESPACE)
+        apply(found, RUNTIME)
         wait = ["wait", "-n=ml", "--for=create", "--timeout=30s", "serviceaccount/default"]
         subprocess.run([found.kubectl, f"--kubeconfig={found.kubeconfig}", *wait], check=True)
         yield found

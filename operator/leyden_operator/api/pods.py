@@ -113,6 +113,9 @@ class Placement(Model):
 
     node_selector: Labels = Field(default_factory=dict, description="labels that a node must have")
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=16, description="taints that pods bear")
+    runtime_class_name: ObjectName | None = Field(
+        default=None, description="RuntimeClass of the pods, such as `nvidia`; unset: the nodes' default runtime"
+    )
     spread: Literal["preferred", "required", "none"] = Field(
         default="preferred", description="whether pods go to different nodes; `required`: at most one pod on a node"
     )

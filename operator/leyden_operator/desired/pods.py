@@ -104,8 +104,10 @@ def resources(given: Resources) -> Json:
 
 
 def placement(given: Placement, labels: dict[str, str]) -> Json:
-    """Node selector, tolerations and spreading over nodes of the pods that have ``labels``; they leave lost nodes."""
+    """Node selector, tolerations, runtime and spreading over nodes of the pods that have ``labels``; they leave lost
+    nodes."""
     found: dict[str, Any] = {
+        "runtimeClassName": given.runtime_class_name,
         "nodeSelector": dict(given.node_selector),
         "tolerations": [*(toleration.to_json() for toleration in given.tolerations), *leave_lost_nodes()],
     }

@@ -85,6 +85,15 @@ def test_pods_have_no_privileges_and_no_token(pod: dict[str, Any]) -> None:
     assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_pods_run_by_the_runtime_that_placement_names() -> None:
+    """Where NVIDIA's is not the nodes' default, a pod sees no GPU without it."""
+    named = {"runtimeClassName": "nvidia"}
+    server = serving.deployment(inference_service(placement=named), SERVED, Settings())
+    for spec in (worker(placement=named)["spec"], server["spec"]["template"]["spec"]):
+        assert spec["runtimeClassName"] == "nvidia"
+    assert "runtimeClassName" not in worker()["spec"]
+
+
 def test_every_pod_leaves_a_lost_node_soon_whatever_else_it_tolerates() -> None:
     own = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     coordinator = training.coordinator(training_job(), 0, 3, Settings())
