@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,6 @@ from leyden.callbacks import CheckpointDirectory, DeviceStatsMonitor, ModelCheck
 from leyden.loggers import CSVLogger
 from leyden.profilers import PyTorchProfiler
 from leyden.tuner import Tuner
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    """Whatever makes the process wait for the device raises."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 class Busy(L.LightningModule):
@@ -83,7 +71,6 @@ def test_a_step_does_not_wait_for_the_device(options: dict[str, Any], tmp_path: 
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert module.watched == 17
-    assert trainer.callback_metrics["loss_epoch"].device.type in ("cuda", "cpu")
 
 
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed", "bf16-mixed"])
