@@ -111,7 +111,7 @@ def _resume_from(trainer: Trainer, path: Place | None) -> dict[str, Any] | None:
     if path is None:
         return None
     trainer.ckpt_path = str(path)
-    checkpoint = io.read(trainer, path, map_location="cpu")
+    checkpoint = io.read(trainer, path)
     trainer.print(f"resuming from {path} at step {checkpoint.get('global_step', 0)}", flush=True)
     return checkpoint
 

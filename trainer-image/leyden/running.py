@@ -192,7 +192,7 @@ def evaluation(
     with running(trainer, module, data, fn, check):
         if path is not None:
             trainer.ckpt_path = str(path)
-            capture.restore_model(trainer, io.read(trainer, path, map_location=trainer.strategy.device))
+            capture.restore_model(trainer, io.read(trainer, path))
         begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         setattr(trainer, f"{fn}_loop", loop)

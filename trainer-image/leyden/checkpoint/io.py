@@ -74,10 +74,10 @@ class AsyncCheckpointIO(CheckpointIO):
         self.checkpoint_io.teardown()
 
 
-def read(trainer: Trainer, path: Place, map_location: Any) -> Contents:
-    """A checkpoint for the trainer's module: a directory, or a file by the trainer's :class:`CheckpointIO`."""
+def read(trainer: Trainer, path: Place) -> Contents:
+    """A checkpoint for the trainer's module, in host memory: a directory, or a file by its :class:`CheckpointIO`."""
     found, owner = loading.resolve(path), type(trainer.lightning_module)
     if not found.is_file():
-        return loading.read(found, map_location, owner)
+        return loading.read(found, "cpu", owner)
     with may_be_read(owner):
-        return trainer.strategy.checkpoint_io.load_checkpoint(str(found), map_location=map_location)
+        return trainer.strategy.checkpoint_io.load_checkpoint(str(found), map_location="cpu")
