@@ -121,10 +121,10 @@ class Predictor:
         return response
 
     async def _answered(self, request: Request) -> Response:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds):
                 body = await self._body(request)
-                loop = asyncio.get_running_loop()
                 return Response(await loop.run_in_executor(self._pool, self._compute, body), 200, self._headers, JSON)
         except BadRequest as error:
             return JSONResponse({"detail": error.detail}, error.status)
@@ -132,7 +132,7 @@ class Predictor:
             return _problem(504, f"no answer within {self._seconds:g} s", "timeout")
         except Exception as error:
             log.exception("the model failed")
-            if await asyncio.get_running_loop().run_in_executor(self._pool, self._model.is_lost):
+            if await loop.run_in_executor(self._pool, self._model.is_lost):
                 log.error("the GPU is lost to this process, which ends so that a new one takes its place")
                 signal.raise_signal(signal.SIGTERM)
             return _problem(500, f"the model failed: {type(error).__name__}: {error}", "model_error")

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from leyden import LightningModule
+from leyden.accelerators import CUDAAccelerator
 from leyden.checkpoint import store
 from leyden.entry import load_class
 from leyden.errors import LeydenError
-from leyden.export.formats import CPU, FORMATS, Forward
+from leyden.export.formats import FORMATS, Forward
+from leyden.precision import CPU
 from leyden_contract.layout import MANIFEST_NAME, complete_steps, step_directory
 from leyden_contract.manifest import EXPORT_ORDER, ExportFormat, Manifest, ModelFormat, ServedFormat
 from leyden_server.errors import BadCheckpoint, CannotServe
@@ -54,9 +56,9 @@ def load(settings: ServerSettings) -> Loaded:
 
 
 def _device(chosen: ServedFormat) -> torch.device:
-    """The first GPU that this process sees, where there is one and the format runs on it; else the CPU."""
+    """The first GPU that this process sees, if the format runs on one; else the CPU. A pod sees those it asked for."""
     runs = chosen == "checkpoint" or FORMATS[chosen].on_devices
-    return torch.device("cuda", 0) if runs and has_gpu() else CPU
+    return torch.device("cuda", 0) if runs and CUDAAccelerator.is_available() else CPU
 
 
 def choose_format(asked: ModelFormat, there: Mapping[ExportFormat, str], trusted: bool) -> ServedFormat:
@@ -127,11 +129,6 @@ def _add_code_directories() -> None:
     for directory in CODE_DIRECTORIES:
         if directory not in sys.path:
             sys.path.insert(0, directory)
-
-
-def has_gpu() -> bool:
-    """Whether this process sees a GPU: a pod sees those that it asked for."""
-    return torch.cuda.is_available()
 
 
 def use_threads(count: int) -> None:

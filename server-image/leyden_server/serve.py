@@ -18,15 +18,21 @@ PATH_VARIABLE = "LEYDEN_SERVER_PATH"
 def application() -> FastAPI:
     """The application of this process, from its environment: verified, loaded and warmed up."""
     from leyden_server.app import create_app
-    from leyden_server.loading import has_gpu, load, use_threads
+    from leyden_server.loading import load, use_threads
     from leyden_server.model import Model
 
     settings = from_environment(os.environ, _path())
-    _, threads = workers_and_threads(settings.workers, cpu_limit(), has_gpu())
-    use_threads(threads)
+    use_threads(_workers_and_threads(settings)[1])
     model = Model(load(settings))
     model.warm_up()
     return create_app(model, settings)
+
+
+def _workers_and_threads(settings: ServerSettings) -> tuple[int, int]:
+    """Processes, and torch threads of each, by what this container has."""
+    from leyden.accelerators import CUDAAccelerator
+
+    return workers_and_threads(settings.workers, cpu_limit(), CUDAAccelerator.is_available())
 
 
 def _path() -> Path | None:
@@ -40,10 +46,8 @@ def serve(settings: ServerSettings, host: str, port: int) -> None:
     Raises:
         CannotServe: the model cannot be loaded.
     """
-    from leyden_server.loading import has_gpu
-
     os.environ |= {PATH_VARIABLE: str(settings.path), environment.MODEL_FORMAT: settings.format}
-    workers, _ = workers_and_threads(settings.workers, cpu_limit(), has_gpu())
+    workers, _ = _workers_and_threads(settings)
     app: FastAPI | str = "leyden_server.serve:application"
     if workers == 1:
         app = application()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import leyden as L
+from accelerator import ACCELERATOR, ON_GPU
 
-ACCELERATOR = os.environ.get("LEYDEN_TEST_ACCELERATOR", "cpu")
-"""What the tests train on, where they do not say: ``cpu`` or ``gpu``."""
-
-DEVICE = torch.device("cuda" if ACCELERATOR == "gpu" else "cpu")
+DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 
 QUIET: dict[str, Any] = {
     "logger": False,

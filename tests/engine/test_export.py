@@ -64,13 +64,18 @@ def read(kind: str, data: bytes) -> Any:
     return FORMATS[kind].read(io.BytesIO(data))
 
 
+def written(module: L.LightningModule, kind: str, folder: Path) -> tuple[Path, list[Tensor]]:
+    """The file of an export, and what it was made with, by position."""
+    sample = module.example_input_array if module.example_input_array is not None else torch.randn(2, 4)
+    file = folder / FORMATS[kind].file
+    getattr(module, METHODS[kind])(file, **{"example_inputs" if kind == "torchscript" else "input_sample": sample})
+    return file, list(dict(sorted(sample.items())).values()) if isinstance(sample, dict) else [sample]
+
+
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("module", [Regression(dropout=0.5), Pair(), Parts()], ids=lambda module: type(module).__name__)
 def test_a_file_answers_as_the_module_whatever_the_batch(kind: str, module: L.LightningModule, tmp_path: Path) -> None:
-    sample = module.example_input_array if module.example_input_array is not None else torch.randn(2, 4)
-    inputs = list(dict(sorted(sample.items())).values()) if isinstance(sample, dict) else [sample]
-    file = tmp_path / FORMATS[kind].file
-    getattr(module, METHODS[kind])(file, **{"example_inputs" if kind == "torchscript" else "input_sample": sample})
+    file, inputs = written(module, kind, tmp_path)
     forward = FORMATS[kind].read(file)
     module.eval()
     for count in (1, 2, 7, 30):

@@ -35,7 +35,7 @@ def raw_loop(mixed: bool, accumulate: int, clip: float | None, workers: int) -> 
                 optimizer.step()
                 optimizer.zero_grad()
         scheduler.step()
-    return weights(module.cpu())
+    return weights(module)
 
 
 def trained(**options: Any) -> dict[str, torch.Tensor]:
@@ -108,7 +108,7 @@ def test_manual_optimization_steps_are_the_users_own() -> None:
                 optimizer.zero_grad()
                 nn.functional.mse_loss(part(inputs), targets).backward()
                 optimizer.step()
-    assert same(weights(module), weights(raw.cpu()))
+    assert same(weights(module), weights(raw))
     assert trainer.global_step == 2 * 2 * len(batches)
 
 

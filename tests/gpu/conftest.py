@@ -3,6 +3,6 @@ there without a device."""
 
 from __future__ import annotations
 
-import os
+from accelerator import ON_GPU
 
-collect_ignore_glob = [] if os.environ.get("LEYDEN_TEST_ACCELERATOR") == "gpu" else ["test_*.py"]
+collect_ignore_glob = [] if ON_GPU else ["test_*.py"]

@@ -10,12 +10,12 @@ from torch import nn
 
 import leyden as L
 from engine import jobs
-from engine.programs import QUIET, Regression, loader, weights
+from engine.programs import QUIET, Regression, loader
 from leyden.strategies import DDPStrategy, FSDPStrategy
 
 
 def train(strategy: str, backend: str | None, count: int, batch_size: int, **options: Any) -> dict[str, Any]:
-    """Weights on the CPU, where they were, and what the ranks agreed on."""
+    """Whole weights on the CPU, where the rank was, and what the ranks agreed on."""
     kinds: dict[str, Any] = {"ddp": DDPStrategy, "fsdp": lambda **given: FSDPStrategy({nn.Linear}, **given)}
     torch.manual_seed(3)
     module = Regression(dropout=0.0)
@@ -33,8 +33,7 @@ def train(strategy: str, backend: str | None, count: int, batch_size: int, **opt
 
 def resumable(directory: str, kill_after: int | None) -> dict[str, Any]:
     """A run with dropout and checkpoints of two ranks that share a device."""
-    trained = jobs.train(directory, kill_after=kill_after, strategy=DDPStrategy(process_group_backend="gloo"))
-    return {**trained, "weights": {name: value.cpu() for name, value in trained["weights"].items()}}
+    return jobs.train(directory, kill_after=kill_after, strategy=DDPStrategy(process_group_backend="gloo"))
 
 
 def collect(offset: int) -> dict[str, Any]:
@@ -49,5 +48,4 @@ def collect(offset: int) -> dict[str, Any]:
         "sum": trainer.strategy.reduce(mine, reduce_op="sum").tolist(),
         "decided": trainer.strategy.reduce_boolean_decision(trainer.global_rank == 1, all=False),
         "told": trainer.strategy.broadcast({"rank": trainer.global_rank})["rank"],
-        "weights": {name: value.cpu() for name, value in weights(module).items()},
     }

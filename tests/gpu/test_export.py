@@ -9,21 +9,16 @@ import torch
 
 import leyden as L
 from engine.programs import SAVING, Regression, loader
-from engine.test_export import METHODS, Pair, Parts
+from engine.test_export import METHODS, Pair, Parts, written
 from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
-from leyden.checkpoint.places import place
 from leyden.export.formats import FORMATS, leaves
 
 
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("module", [Regression(dropout=0.5), Pair(), Parts()], ids=lambda module: type(module).__name__)
 def test_a_file_answers_on_the_cpu(kind: str, module: L.LightningModule, tmp_path: Path) -> None:
-    module = module.cuda()
-    sample = module.example_input_array if module.example_input_array is not None else torch.randn(2, 4)
-    inputs = list(dict(sorted(sample.items())).values()) if isinstance(sample, dict) else [sample]
-    file = tmp_path / FORMATS[kind].file
-    getattr(module, METHODS[kind])(file, **{"example_inputs" if kind == "torchscript" else "input_sample": sample})
+    file, inputs = written(module.cuda(), kind, tmp_path)
     assert all(parameter.device.type == "cuda" for parameter in module.parameters())
     forward = FORMATS[kind].read(file)
     module.eval().cpu()
@@ -37,7 +32,7 @@ def test_a_runs_checkpoints_have_their_exports(precision: str, tmp_path: Path) -
     keeper = CheckpointDirectory(tmp_path, every_n_epochs=1, export=tuple(METHODS))
     L.Trainer(max_epochs=2, callbacks=[keeper], precision=precision, **SAVING).fit(module, loader())
     made = set(METHODS) - ({"onnx"} if precision == "bf16-true" else set())  # onnxruntime has no bfloat16 on CPUs
-    committed = store.complete(place(str(tmp_path)))
+    committed = store.complete(tmp_path)
     assert len(committed) == 2
     for stored in committed:
         assert set(stored.manifest.exports) == made

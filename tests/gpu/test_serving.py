@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
@@ -13,9 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from server.conftest import PACKAGES, ROOT, environment, running, trained
-
-IMAGES = [[each["image"]] for each in json.loads((ROOT / "examples" / "digits" / "held-out.json").read_text())]
+from server.conftest import PACKAGES, environment, running, trained
+from server.test_formats import IMAGES
 
 
 @pytest.fixture(scope="module")

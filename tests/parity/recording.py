@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+
+from accelerator import ACCELERATOR
 
 STAGES = ("train", "validation", "test", "predict")
 HOOKS = (
@@ -54,9 +55,8 @@ DATA_HOOKS = ("prepare_data", "setup", "teardown", "on_exception", "state_dict",
 PROGRAMS: dict[str, Callable[[Seen], None]] = {}
 DISTRIBUTED: dict[str, Callable[[Seen], None]] = {}
 """Programs of two processes."""
-ON_GPU: dict[str, Callable[[Seen], None]] = {}
+CUDA: dict[str, Callable[[Seen], None]] = {}
 """Programs that need a CUDA device."""
-ACCELERATOR = os.environ.get("LEYDEN_TEST_ACCELERATOR", "cpu")
 DIFFERENT: dict[str, str] = {}
 """Programs that Leyden runs otherwise than Lightning on purpose, with the reason."""
 
@@ -76,7 +76,7 @@ def distributed(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
 
 def on_gpu(function: Callable[[Seen], None]) -> Callable[[Seen], None]:
     """:func:`program`, where there is a CUDA device."""
-    ON_GPU[function.__name__] = function
+    CUDA[function.__name__] = function
     return function
 
 

@@ -23,13 +23,14 @@ from typing import Any
 def run_all(names: list[str]) -> dict[str, Any]:
     import torch
 
+    from accelerator import ON_GPU
     from parity import programs
-    from parity.recording import ACCELERATOR, DISTRIBUTED, ON_GPU, PROGRAMS, Seen
+    from parity.recording import CUDA, DISTRIBUTED, PROGRAMS, Seen
 
     programs.load()
     torch.set_num_threads(1)
     found = {}
-    corpus = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (ON_GPU if ACCELERATOR == "gpu" else {})
+    corpus = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (CUDA if ON_GPU else {})
     for name, function in corpus.items():
         if names and name not in names:
             continue

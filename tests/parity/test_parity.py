@@ -3,18 +3,16 @@ the same weights to the last bit."""
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
 
+from accelerator import ON_GPU
 from leyden_images.environment import peers
 from parity.compare import differences
 from parity.libraries import Results, programs, run, run_two
 
-PROGRAMS = programs("program")
-if os.environ.get("LEYDEN_TEST_ACCELERATOR") == "gpu":
-    PROGRAMS += programs("on_gpu")
+PROGRAMS = programs("program") + (programs("on_gpu") if ON_GPU else [])
 
 
 @pytest.fixture(scope="module")

@@ -191,6 +191,7 @@ class CheckpointDirectory(Callback):
             self._saving.settle(trainer)
             files, mine = shards.split(files)
             parts = shards.write(trainer.strategy, self.directory, _job_attempt(), trainer.global_step, mine)
+            del mine
         if trainer.is_global_zero:
             facts["exports"], exports = self._exports(trainer, leaving)
             files.update(exports)

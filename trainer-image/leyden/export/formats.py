@@ -20,11 +20,10 @@ from torch import Tensor
 
 from leyden.checkpoint import signature
 from leyden.errors import CheckpointCorrupt, bad_value
+from leyden.precision import CPU
 
 Forward = Callable[..., Any]
 """Takes the inputs of ``forward`` by position, on the device that it was read for."""
-
-CPU = torch.device("cpu")
 
 SHAPES = frozenset(("dynamic_shapes", "dynamic_axes"))
 """Options by which a caller says himself which dimensions are free."""
