@@ -207,6 +207,19 @@ def test_sigterm_ends_the_run_after_its_step_with_a_checkpoint(tmp_path: Path) -
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_sigterm_ends_a_run_that_takes_no_step(tmp_path: Path) -> None:
+    class Skipping(Regression):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int:
+            if self.current_epoch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return -1
+
+    trainer = L.Trainer(max_epochs=9, callbacks=[CheckpointDirectory(tmp_path)], **SAVING)
+    with pytest.raises(SystemExit) as ended:
+        trainer.fit(Skipping(), loader())
+    assert ended.value.code == 75 and trainer.current_epoch == 2
+
+
 def test_a_checkpoint_of_another_module_is_told_by_name(tmp_path: Path) -> None:
     trainer = L.Trainer(max_epochs=1, **QUIET)
     trainer.fit(Regression(), loader())

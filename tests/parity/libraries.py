@@ -27,8 +27,8 @@ def programs(decorator: str) -> list[str]:
     return found
 
 
-def start(library: str, folder: Path, output: Path, **variables: str) -> subprocess.Popen[str]:
-    command = (sys.executable, str(HERE / "run.py"), library, str(folder), str(output))
+def start(library: str, folder: Path, output: Path, *asked: str, **variables: str) -> subprocess.Popen[str]:
+    command = (sys.executable, str(HERE / "run.py"), library, str(folder), str(output), *asked)
     env = of_programs(**variables)
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

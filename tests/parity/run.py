@@ -1,4 +1,5 @@
-"""Runs the corpus with one library: ``python run.py lightning|leyden PEERS OUTPUT [PROGRAM...]``.
+"""Runs the corpus with one library: ``python run.py lightning|leyden PEERS OUTPUT [PROGRAM...]``, or programs drawn at
+random: ``... OUTPUT --drawn FIRST COUNT``.
 
 With a launcher's variables in the environment, the programs of two processes; with ``LEYDEN_TEST_ACCELERATOR=gpu`` all
 others on a CUDA device, and those that need one.
@@ -16,24 +17,36 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+
+def corpus(names: list[str]) -> dict[str, Callable[[Any], None]]:
+    """The programs that were asked for."""
+    from accelerator import ON_GPU
+    from parity import programs
+    from parity.drawn.draw import draw
+    from parity.drawn.play import play
+    from parity.recording import CUDA, DISTRIBUTED, PROGRAMS
+
+    if names[:1] == ["--drawn"]:
+        first, count = map(int, names[1:])
+        return {str(number): partial(play, draw(number)) for number in range(first, first + count)}
+    programs.load()
+    known = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (CUDA if ON_GPU else {})
+    return {name: function for name, function in known.items() if not names or name in names}
 
 
 def run_all(names: list[str]) -> dict[str, Any]:
     import torch
 
-    from accelerator import ON_GPU
-    from parity import programs
-    from parity.recording import CUDA, DISTRIBUTED, PROGRAMS, Seen
+    from parity.recording import Seen
 
-    programs.load()
     torch.set_num_threads(1)
     found = {}
-    corpus = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (CUDA if ON_GPU else {})
-    for name, function in corpus.items():
-        if names and name not in names:
-            continue
+    for name, function in corpus(names).items():
         random.seed(7)
         torch.manual_seed(7)
         with tempfile.TemporaryDirectory() as folder:

@@ -56,6 +56,8 @@ class EvaluationLoop:
         self.epoch_batch_indices: list[list[list[int]]] = []
         """Samples of each batch, by loader, where the loader is Leyden's to know."""
         self.current_batch_indices: list[int] = []
+        self.has_run = False
+        """Whether a pass is behind us; a sanity check is none."""
         self.module = trainer.lightning_module
         self.stage = stage
 
@@ -102,7 +104,7 @@ class EvaluationLoop:
             self._sources = for_evaluation(self.loaders, prepare)
             for source in self._sources if self.stage is PREDICT else ():
                 source.take_all()
-            self._loaded_epoch = trainer.run_state.epoch
+            self._loaded_epoch = trainer.current_epoch
             self.batches = [
                 source.batch_limit(self.limit, f"limit_{self.stage.short}_batches") for source in self._sources
             ]
@@ -156,6 +158,7 @@ class EvaluationLoop:
             self._hook("epoch_end")()
             metrics = trainer.take_epoch_metrics(logs, trainer.run_state.batches_stepped if step is None else step)
             self._hook("end")()
+        self.has_run = not trainer.sanity_checking
         state.stage = outer
         found, self._outputs, self.epoch_batch_indices = self.predictions, [], []
         return self._by_loader(metrics), found

@@ -58,6 +58,10 @@ SILENT_HOOKS = frozenset(
 """Where there is no epoch that a value could belong to."""
 
 
+Key = tuple[str, str, int | None]
+"""The hook that logs, the name, and the loader's number where there are several."""
+
+
 @dataclass(slots=True)
 class Scope:
     """Where in the run the user's code is called from."""
@@ -106,7 +110,7 @@ class Logs:
     strategy: Strategy
     training: bool = False
     """Whether callbacks see the values of single steps."""
-    entries: dict[tuple[str, str, int | None], Entry] = field(default_factory=dict)
+    entries: dict[Key, Entry] = field(default_factory=dict)
     reduced: list[Reduced] | None = None
     """What the epoch's batches came to, once they are over."""
 
@@ -137,6 +141,7 @@ class Logs:
             value = _number(name, value)
         if options.on_step:
             entry.value = self.strategy.reduce_number(value, options.reduce) if options.sync else value
+            entry.is_new = True
         if options.on_epoch:
             mean = options.reduce == "mean"
             weight = (batch_size or (scope.size() if scope.batch is not None else 1)) if mean else 1
@@ -165,8 +170,8 @@ class Logs:
         found = Metrics({}, {}, {})
         for entry in self.entries.values() if self.reduced is None else ():
             options = entry.options
-            if options.on_step and entry.value is not None and entry.value is not entry.told:
-                entry.told = entry.value  # a validation in between may give the same name another value
+            if entry.is_new and entry.value is not None:
+                entry.is_new = False  # a validation in between may give the same name another value
                 names = (entry.full_name, entry.step_name) if self.training else ()
                 found.add(entry.step_name, entry.value, options.logger, options.prog_bar, callback=names)
         for reduced in self.reduced or ():
@@ -190,16 +195,15 @@ class Logs:
 
         In the order of the ``log`` calls. A metric object whose ``compute`` gives ``None`` has nothing to tell.
         """
-        shared: dict[tuple[str, int | None], tuple[Contribution, Reduced]] = {}
-        found: dict[tuple[str, int | None], Reduced] = {}
-        for (_, _, index), entry in self.entries.items():
+        shared: dict[Key, tuple[Contribution, Reduced]] = {}
+        found: dict[Key, Reduced] = {}
+        for key, entry in self.entries.items():
             options = entry.options
             if not options.on_epoch or entry.reduced:
                 continue
             part = entry.contribution()
             entry.reduced = part is not None or entry.metric is not None
-            one = Reduced(entry.epoch_name, entry.full_name, math.nan, index, options.logger, options.prog_bar)
-            key = one.name, index
+            one = Reduced(entry.epoch_name, entry.full_name, math.nan, key[2], options.logger, options.prog_bar)
             if part is not None:
                 found[key] = one._replace(value=merge([part]))
                 if options.sync is not False:
@@ -295,6 +299,7 @@ def _take_metric(entry: Entry, metric: Any) -> None:
     entry.metric = metric
     if entry.options.on_step:
         entry.value = getattr(metric, "last", getattr(metric, "_forward_cache", None))
+        entry.is_new = True
 
 
 def _number(name: str, value: Any) -> float:

@@ -77,7 +77,10 @@ class Precision:
 
     def context(self) -> AbstractContextManager[object]:
         """Run a step inside it."""
-        return torch.autocast(self.device.type, dtype=self.dtype) if self.mixed else self.creating()
+        if not self.mixed:
+            return self.creating()
+        # A cached cast would add up, in 16 bits, the gradients of a weight that a step uses several times.
+        return torch.autocast(self.device.type, dtype=self.dtype, cache_enabled=False)
 
 
 @contextmanager

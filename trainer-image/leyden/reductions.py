@@ -96,8 +96,8 @@ class Entry:
     options: Options
     """What they mean in the hook."""
     value: Any = None
-    told: Any = None
-    """The value that was asked for last."""
+    is_new: bool = False
+    """Whether nobody has asked for the value yet."""
     total: Any = None
     weight: float = 0
     metric: Any = None
@@ -144,7 +144,8 @@ class Entry:
         return (self.options.reduce, float(self.total), float(self.weight))
 
     def reset(self) -> None:
-        self.value = self.told = self.total = None
+        self.value = self.total = None
+        self.is_new = False
         self.weight = 0
         self.reduced = False
         if self.metric is not None:

@@ -145,6 +145,7 @@ class Trainer(Reporting):
         )
         path = running.fit_path(self, ckpt_path)
         self.reset_run()
+        self.should_stop = False
 
         def check(trainer: Trainer) -> None:
             fitting.check_steps(trainer)
@@ -285,15 +286,14 @@ class Trainer(Reporting):
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
         keeper, shared = self.checkpoint_directory, self.rank_directory
         due = keeper is not None and keeper.due(self, epoch_ended)
-        if not epoch_ended:
-            if shared is not None:
-                shared.progress(self)
-            if self.agreement is not None:
-                asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
-                stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
-                due = due or time_is_up
-                if stop:
-                    self._stop()
+        if shared is not None:
+            shared.progress(self)
+        if self.agreement is not None:
+            asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
+            stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
+            due = due or time_is_up
+            if stop:
+                self._stop()
         if keeper is not None and due:
             keeper.save(self)
 

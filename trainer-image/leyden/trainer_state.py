@@ -68,28 +68,28 @@ class TrainerState:
         self.run_state = RunState()
         self.epoch_closed = False
         """Whether the running epoch's end is behind us, be it cut short or not."""
+        self.should_stop = False
+        self.is_last_batch = False
+        self.num_training_batches: float = math.inf
         self.reset_run()
 
     def reset_run(self, keeps_optimizers: bool = False) -> None:
-        """As before any run, but for the counters of training, and the optimizers where the module stays the same."""
+        """As before any run, but for how far training is, and the optimizers where the module stays the same."""
         self.scope = Scope()
         self.logs = self.new_logs()
         self.accumulate_grad_batches = self.settings.accumulate_grad_batches
         """Batches that make a step; callbacks may change it between epochs."""
-        self.should_stop = False
         self.validate_loop: EvaluationLoop | None = None
         self.test_loop: EvaluationLoop | None = None
         self.predict_loop: EvaluationLoop | None = None
         """The loops of evaluations, once they have begun."""
         self.state = RunStatus()
-        self.is_last_batch = False
         self.datamodule: LightningDataModule | None = None
         self.ckpt_path: str | None = None
         """The checkpoint that the run began from."""
         if not keeps_optimizers:
             self.optimizers = []
             self.lr_scheduler_configs: list[LRSchedulerConfig] = []
-        self.num_training_batches: float = math.inf
         self.resumed: dict[str, Any] = {}
         self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
@@ -303,7 +303,7 @@ class TrainerState:
     def loaders_are_due(self, loaded_epoch: int) -> bool:
         """Whether loaders made in ``loaded_epoch`` are to be made anew."""
         every = self.settings.reload_dataloaders_every_n_epochs
-        return bool(every) and self.run_state.epoch - loaded_epoch >= every
+        return bool(every) and self.current_epoch - loaded_epoch >= every
 
     @property
     def checkpoint_callbacks(self) -> list[Checkpoint]:

@@ -35,7 +35,7 @@ class TrainingLoop:
         self.hooks = trainer.hooks
         self.scope = trainer.scope
         self.source = load_training_source(trainer)
-        self.loaded_epoch = trainer.run_state.epoch
+        self.loaded_epoch = trainer.current_epoch
         self.validation = validation
         self.logs = trainer.new_logs(training=True)
         self.transfer = trainer.transfer
@@ -110,7 +110,7 @@ class TrainingLoop:
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()
             self._opened = self._open()
-        if self.validates:
+        if self.validates and self._validates_in(trainer.current_epoch):
             self.validation.load()
         trainer.logs = self.logs
         trainer.state.stage = RunningStage.TRAINING
@@ -241,7 +241,7 @@ class TrainingLoop:
                 batch, last = END, True
             trainer.is_last_batch = last
             if batch is END or not self.run_batch(batch, last) or last:
-                self.exhausted = True
+                self.exhausted = trainer.is_last_batch = True
                 return
 
     def _next(self, batches: Iterator[Any]) -> Any:
@@ -335,10 +335,14 @@ class TrainingLoop:
 
     # Validation in between.
 
+    def _validates_in(self, epoch: int) -> bool:
+        every = self.trainer.check_val_every_n_epoch
+        return every is None or (epoch + 1) % every == 0
+
     def _validation_is_due(self, last: bool) -> bool:
         settings, state = self.trainer.settings, self.state
         every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
-        if every is not None and (state.epoch + 1) % every:
+        if not self._validates_in(state.epoch):
             return False
         if self.trainer.should_stop and self._may_stop():
             return True

@@ -155,8 +155,9 @@ class ModelCheckpoint(BestModels):
         else:
             due = steps > 0 and trainer.global_step % steps == 0
         if due and trainer.global_step != self._last_step_saved:
-            self._deferred = self._waits_for_validation(trainer)
-            if not self._deferred:
+            if self._waits_for_validation(trainer):
+                self._deferred = True
+            else:
                 self._save(trainer)
 
     def _waits_for_validation(self, trainer: Trainer) -> bool:
@@ -307,7 +308,7 @@ class ModelCheckpoint(BestModels):
         metrics = self._metrics(trainer)
         if self.monitor not in metrics:
             said = f"ModelCheckpoint monitors {self.monitor!r}, but the metrics are: {', '.join(sorted(metrics))}"
-            if self._epoch_validates(trainer):
+            if trainer.validate_loop is not None and trainer.validate_loop.has_run:
                 raise MisconfigurationError(said)
             trainer.warn(said)
             return None

@@ -56,7 +56,8 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
     if data is not None:
         checkpoint[data.CHECKPOINT_HYPER_PARAMS_NAME] = data.hparams_name
         checkpoint[data.CHECKPOINT_HYPER_PARAMS_KEY] = arguments.storable(dict(data.hparams))
-        checkpoint[type(data).__qualname__] = data.state_dict()
+        if kept := data.state_dict():  # one without a state is not asked to load it
+            checkpoint[type(data).__qualname__] = kept
     for callback in () if weights_only else trainer.callbacks:
         callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)

@@ -1,0 +1,136 @@
+"""What a drawn program must not have for the libraries to agree: each rule with its reason.
+
+They are differences that ``docs/migrating.md`` tells of, programs that cannot run, and faults of Lightning 2.6.6.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Spec = dict[str, Any]
+
+EARLY = ("on_train_start", "on_train_epoch_start")
+
+
+def agreed(spec: Spec) -> Spec:
+    """``spec`` without what is not to be compared."""
+    for rule in (_data, _lengths, _logging, _second_order, _plateau, _averaging, _saving, _afterwards):
+        rule(spec)
+    return spec
+
+
+def _has(spec: Spec, *names: str) -> bool:
+    return any(callback["name"] in names for callback in spec["callbacks"])
+
+
+def _drop(spec: Spec, *names: str) -> None:
+    spec["callbacks"] = [callback for callback in spec["callbacks"] if callback["name"] not in names]
+
+
+def _data(spec: Spec) -> None:
+    data, module, options = spec["data"], spec["module"], spec["trainer"]
+    if data["several"]:  # a part of each loader, of which the shortest may have less than a batch
+        options.pop("limit_train_batches", None)
+        data["train"] = [loader | {"stream": False} for loader in data["train"]]
+    for loader in data["train"] if module["batch_norm"] else ():  # statistics are of more than one sample
+        size = max(2, loader["batch_size"])
+        loader |= {"count": max(4, loader["count"]), "batch_size": size, "drop_last": True, "stream": False}
+    if any(loader["stream"] for loader in data["train"]):  # nobody knows half of it
+        for name in ("limit_train_batches", "val_check_interval"):
+            if isinstance(options.get(name), float):
+                del options[name]
+    if len(data["val"]) != 1:  # one metric object for two loaders
+        module["metrics"] = [name for name in module["metrics"] if name != "validation_step"]
+    if not data["val"]:  # Lightning checks the interval of validations that are not there
+        options.pop("val_check_interval", None)
+        options.pop("check_val_every_n_epoch", None)
+
+
+def _lengths(spec: Spec) -> None:
+    module, options = spec["module"], spec["trainer"]
+    if options["max_epochs"] in (-1, None) and (module["skips"] is not None or module["manual"]):
+        options["max_epochs"] = 2  # steps might never come
+    # Lightning counts a reloaded loader's batches anew, and reloads it where it had only served the sanity check.
+    on_steps = any("on_step" in call["options"] for call in module["val_logs"])
+    if on_steps or options.get("check_val_every_n_epoch", 1) not in (1, None):
+        options.pop("reload_dataloaders_every_n_epochs", None)
+
+
+def _logging(spec: Spec) -> None:
+    module = spec["module"]
+    calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
+    for logs in calls:
+        if module["skips"] is not None:  # Lightning forgets what was logged in the batch that ends the epoch
+            logs[:] = [call for call in logs if call["hook"] != "on_train_batch_start"]
+        if len(module["optimizers"]) == 2:  # Lightning forgets, in the first batch, what a hook had logged before
+            kept = ("training_step", "on_train_batch_end", *EARLY, "on_train_epoch_end")
+            logs[:] = [call for call in logs if call["hook"] in kept]
+    if any(call["hook"] in EARLY for logs in calls for call in logs):
+        _drop(spec, "LearningRateMonitor")  # it asks for metrics at the start, and Lightning shows them from then on
+
+
+def _second_order(spec: Spec) -> None:
+    """LBFGS runs a step several times, of which Lightning forgets some in the first batch."""
+    module = spec["module"]
+    if any(optimizer["name"] == "LBFGS" for optimizer in module["optimizers"]):
+        module |= {"logs": [], "metrics": [], "loss": {}, "returns": "loss"}
+        _drop(spec, "Logging")
+        for name in ("accumulate_grad_batches", "precision"):
+            spec["trainer"].pop(name, None)
+
+
+def _plateau(spec: Spec) -> None:
+    """A scheduler that watches a metric steps before the callbacks that do."""
+    schedulers = [scheduler for optimizer in spec["module"]["optimizers"] for scheduler in optimizer["schedulers"]]
+    if any(scheduler["name"] == "ReduceLROnPlateau" for scheduler in schedulers):
+        _drop(spec, "ModelCheckpoint", "EarlyStopping")
+        spec["module"]["brings"] = None
+
+
+def _averaging(spec: Spec) -> None:
+    """The average is taken also of a run that ends early, and without an epoch more for batch norm."""
+    module, options = spec["module"], spec["trainer"]
+    if _has(spec, "EMAWeightAveraging"):
+        _drop(spec, "StochasticWeightAveraging", "BackboneFinetuning")
+    if _has(spec, "StochasticWeightAveraging"):
+        _drop(spec, "EarlyStopping", "BackboneFinetuning")
+        module |= {"batch_norm": False, "stops": None, "skips": None}
+        module["brings"] = None if module["brings"] == "EarlyStopping" else module["brings"]
+        options.pop("max_steps", None)
+        options["max_epochs"] = max(2, options["max_epochs"] or 2)
+
+
+def _saving(spec: Spec) -> None:
+    """Lightning puts a save off at step 0, which accumulation makes long, and never off in manual optimization."""
+    module, options = spec["module"], spec["trainer"]
+    if "accumulate_grad_batches" in options:  # which excludes it
+        _drop(spec, "GradientAccumulationScheduler")
+    accumulates = module["accumulates"] or "accumulate_grad_batches" in options or module["manual"]
+    if accumulates or _has(spec, "GradientAccumulationScheduler"):
+        for callback in spec["callbacks"]:
+            if callback["name"] == "ModelCheckpoint" and "monitor" in callback["options"]:
+                callback["options"].pop("every_n_train_steps", None)
+
+
+def _afterwards(spec: Spec) -> None:
+    module, then = spec["module"], spec["then"]
+    draws = module["dropout"] or module["draws"] or any(loader["shuffle"] for loader in spec["data"]["train"])
+    excluded = {
+        "again": draws or _has(spec, "GradientAccumulationScheduler"),  # which Lightning then takes for a conflict
+        "best": not _has(spec, "ModelCheckpoint") or _has(spec, "EMAWeightAveraging"),
+        "resume": draws or "reload_dataloaders_every_n_epochs" in spec["trainer"] or not _saves_whole_epochs(spec),
+    }
+    spec["then"] = [] if module["fails"] else [stage for stage in then if not excluded.get(stage)]
+    if "resume" in spec["then"]:  # Lightning would check again
+        spec["trainer"]["num_sanity_val_steps"] = 0
+
+
+def _saves_whole_epochs(spec: Spec) -> bool:
+    """Whether checkpoints are of epochs' ends: from elsewhere Lightning goes on with other batches."""
+    module, options = spec["module"], spec["trainer"]
+    saving = [callback["options"] for callback in spec["callbacks"] if callback["name"] == "ModelCheckpoint"]
+    if not saving or "max_steps" in options or module["stops"] is not None or module["skips"] is not None:
+        return False
+    by_default = not {"val_check_interval", "check_val_every_n_epoch"} & set(options)
+    at_ends = saving[0].get("save_on_train_epoch_end", by_default) and "every_n_train_steps" not in saving[0]
+    return at_ends and not saving[0].get("save_weights_only")
