@@ -44,12 +44,12 @@ def run(library: str, folder: Path, output: Path) -> Results:
     return end(start(library, folder, output), output)
 
 
-def run_two(library: str, folder: Path, output: Path) -> list[Results]:
+def run_two(library: str, folder: Path, output: Path, *asked: str) -> list[Results]:
     """Two processes with the variables that torchrun sets, rank 0's results first."""
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = []
     for rank in ("0", "1"):
         own = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "parity"}
         path = output.with_suffix(f".{rank}.json")
-        started.append((start(library, folder, path, **shared, **own), path))
+        started.append((start(library, folder, path, *asked, **shared, **own), path))
     return [end(process, path) for process, path in started]

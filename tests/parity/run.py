@@ -27,13 +27,17 @@ def corpus(names: list[str]) -> dict[str, Callable[[Any], None]]:
     """The programs that were asked for."""
     from accelerator import ON_GPU
     from parity import programs
+    from parity.drawn.agreed import agreed_across_ranks
     from parity.drawn.draw import draw
     from parity.drawn.play import play
     from parity.recording import CUDA, DISTRIBUTED, PROGRAMS
 
     if names[:1] == ["--drawn"]:
         first, count = map(int, names[1:])
-        return {str(number): partial(play, draw(number)) for number in range(first, first + count)}
+        specs = {str(number): draw(number) for number in range(first, first + count)}
+        if "RANK" in os.environ:
+            specs = {number: agreed_across_ranks(spec) for number, spec in specs.items()}
+        return {number: partial(play, spec) for number, spec in specs.items()}
     programs.load()
     known = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (CUDA if ON_GPU else {})
     return {name: function for name, function in known.items() if not names or name in names}

@@ -58,6 +58,8 @@ SILENT_HOOKS = frozenset(
 """Where there is no epoch that a value could belong to."""
 
 
+KEPT = (torch.float32, torch.float64)
+
 Key = tuple[str, str, int | None]
 """The hook that logs, the name, and the loader's number where there are several."""
 
@@ -131,7 +133,7 @@ class Logs:
         if isinstance(value, Tensor):
             if value.dim():
                 value = _single(name, value)
-            if not value.is_floating_point():
+            if value.dtype not in KEPT:  # NumPy has no bfloat16, for one
                 value = value.float()
             value = value.clone() if options.keep_graph else value.detach().clone()
         elif hasattr(value, "compute") and hasattr(value, "reset"):

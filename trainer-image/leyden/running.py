@@ -193,6 +193,7 @@ def evaluation(
         if path is not None:
             trainer.ckpt_path = str(path)
             capture.restore_model(trainer, io.read(trainer, path))
+        trainer.strategy.share_weights(trainer.lightning_module)
         begin_logging(trainer)
         loop = EvaluationLoop(trainer, stage, trainer.loader_of(loaders, stage.short))
         setattr(trainer, f"{fn}_loop", loop)

@@ -134,3 +134,36 @@ def _saves_whole_epochs(spec: Spec) -> bool:
     by_default = not {"val_check_interval", "check_val_every_n_epoch"} & set(options)
     at_ends = saving[0].get("save_on_train_epoch_end", by_default) and "every_n_train_steps" not in saving[0]
     return at_ends and not saving[0].get("save_weights_only")
+
+
+def agreed_across_ranks(spec: Spec) -> Spec:
+    """What of ``spec`` two processes do alike with both libraries."""
+    data, module, options = spec["data"], spec["module"], spec["trainer"]
+    for loader in (*data["train"], *data["val"]):  # as many samples for each rank, which Lightning would fill up to
+        size = loader["batch_size"]
+        loader |= {"count": max(2, loader["count"] // (2 * size)) * 2 * size, "stream": False}
+    for loader in data["train"]:
+        loader["shuffle"] = True  # which Lightning does in any case
+    module["batch_norm"] = False  # whose statistics Lightning takes from each rank by itself
+    module |= {"fails": None, "metrics": [], "returns": module["returns"].replace("sometimes", "loss")}
+    _reduce_metrics(spec)
+    _drop(spec, "BackboneFinetuning")  # what is thawed is not averaged by Lightning
+    for optimizer in module["optimizers"]:
+        optimizer["name"] = optimizer["name"].replace("LBFGS", "SGD")
+        if module["manual"]:  # it would watch a rank's own loss
+            optimizer["schedulers"] = [one for one in optimizer["schedulers"] if one["name"] != "ReduceLROnPlateau"]
+    options.pop("overfit_batches", None)
+    in_parts = module["manual"] or module["freezes"] is not None
+    options |= {"devices": 2, "strategy": "ddp_find_unused_parameters_true" if in_parts else "ddp"}
+    spec["then"] = [stage for stage in spec["then"] if stage in ("validate", "test")]
+    return spec
+
+
+def _reduce_metrics(spec: Spec) -> None:
+    """Over ranks, as one has to ask Lightning for."""
+    module = spec["module"]
+    module["sync"] = {"sync_dist": True}
+    calls = [one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging"]
+    for logs in (module["logs"], module["val_logs"], module["test_logs"], *calls):
+        for call in logs:
+            call["options"] |= module["sync"]

@@ -109,6 +109,7 @@ def _module(lots: Lots) -> Spec:
         "in_eval": lots.random() < 0.1,
         "returns": lots.choice(("loss", "loss", "loss", "dict", "sometimes")),
         "loss": lots.options(0.5, on_epoch=(True,), prog_bar=(True,)),
+        "sync": {},
         "logs": _logs(lots, STEP_HOOKS, EPOCH_HOOKS, "t"),
         "val_logs": _evaluation_logs(lots, "validation", "v"),
         "test_logs": _evaluation_logs(lots, "test", "s"),

@@ -56,7 +56,7 @@ class Module(pl.LightningModule):
         self.act("training_step")
         loss = self.loss(batch)
         self.seen_loss = loss.detach()
-        self.log("loss", self.seen_loss, **module["loss"])
+        self.log("loss", self.seen_loss, **module["loss"], **module["sync"])
         self.say("training_step", batch_idx)
         if "training_step" in module["metrics"]:
             self.mean(self.seen_loss)
@@ -225,13 +225,13 @@ def _validation_step(self: Any, batch: Any, batch_idx: int, dataloader_idx: int 
     if "validation_step" in self.module["metrics"]:
         self.val_mean.update(loss)
         self.log("val_mean", self.val_mean)
-    self.log("val_loss", loss, add_dataloader_idx=dataloader_idx == 1)
+    self.log("val_loss", loss, add_dataloader_idx=dataloader_idx == 1, **self.module["sync"])
     self.say("validation_step", batch_idx)
     return loss
 
 
 def _test_step(self: Any, batch: Any, batch_idx: int) -> Any:
-    self.log("test_loss", self.loss(batch), on_step=True, on_epoch=True)
+    self.log("test_loss", self.loss(batch), on_step=True, on_epoch=True, **self.module["sync"])
     self.say("test_step", batch_idx)
 
 

@@ -62,6 +62,20 @@ def ddp_begins_with_the_weights_of_rank_0(seen: Seen) -> None:
 
 
 @distributed
+def ddp_tests_the_weights_of_rank_0(seen: Seen) -> None:
+    model = seen.watched(Synchronized())
+    trainer = seen.trainer(**DDP)
+    for parameter in model.parameters():
+        parameter.data += trainer.global_rank
+    seen.values["tested"] = trainer.test(model, loader(8), verbose=False)
+
+
+@distributed
+def ddp_reduces_numbers_of_16_bits_in_32(seen: Seen) -> None:
+    seen.trainer(**DDP, precision="bf16-true").fit(seen.watched(Synchronized()), shuffled(16), loader(8))
+
+
+@distributed
 def ddp_validates_and_tests(seen: Seen) -> None:
     model = seen.watched(Synchronized())
     trainer = seen.trainer(**DDP)

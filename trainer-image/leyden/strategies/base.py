@@ -115,6 +115,9 @@ class Strategy:
     def before_manual_backward(self, loss: Tensor) -> None:
         """Prepare for a ``backward`` that is not the only one of its step."""
 
+    def share_weights(self, module: nn.Module) -> None:
+        """Rank 0's parameters and buffers on all ranks, ahead of an evaluation. A collective call."""
+
     def share_buffers(self, module: nn.Module) -> None:
         """Let every rank evaluate with rank 0's buffers, as of batch norm: a checkpoint has them. A collective call."""
 

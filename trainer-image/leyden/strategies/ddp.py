@@ -116,6 +116,9 @@ class DDPStrategy(DistributedStrategy):
     def no_sync(self) -> AbstractContextManager[None]:
         return self._wrapped.no_sync() if self._wrapped is not None else nullcontext()
 
+    def share_weights(self, module: nn.Module) -> None:
+        self.send_from_rank_0((*module.parameters(), *module.buffers()))
+
     def share_buffers(self, module: nn.Module) -> None:
         if all(self._options.get(name) is not False for name in ("broadcast_buffers", "forward_sync_buffers")):
             super().share_buffers(module)

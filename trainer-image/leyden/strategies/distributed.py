@@ -93,7 +93,7 @@ class DistributedStrategy(Strategy):
 
     def reduce_number(self, value: Any, op: str) -> Any:
         mine: Contribution = (op, float(value), 1.0)
-        return torch.tensor(merge(self.gather_objects(mine)), device=self.device)
+        return torch.tensor(merge(self.gather_objects(mine)), dtype=torch.float32, device=self.device)
 
     def gather_objects(self, value: Any) -> list[Any]:
         everyone: list[Any] = [None] * self.world_size
