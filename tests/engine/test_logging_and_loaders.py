@@ -119,7 +119,7 @@ def test_ranks_share_what_is_left_without_loss(
         assert source.batches is not None
         source.batches.cursor = start
         # The order of an epoch is the seed's alone once there are several ranks.
-        source.batches.resume_order = {"seed": 5}
+        source.batches.resume_orders = [{"seed": 5}]
         drawn = list(source.batches)
         assert len(drawn) == len(source)
         return drawn

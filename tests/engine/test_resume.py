@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import leyden as L
 from engine import jobs
-from engine.programs import same
+from engine.programs import SAVING, Regression, loader, same, weights
 from engine.ranks import run_ranks, values
+from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
+from leyden.loggers.base import DummyLogger
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,110 @@ def test_the_resumed_run_ends_bit_equal(tmp_path: Path, killed_after: int, optio
     assert same(resumed["weights"], whole["weights"])
     assert resumed["metrics"] == whole["metrics"]
     assert resumed["steps"] == whole["steps"]
+
+
+class ByHand(Regression):
+    """Steps after every second batch, and after the last of the five."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(super().training_step(batch, batch_idx))
+        if batch_idx % 2 or batch_idx == 4:
+            optimizer = self.optimizers()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+class Thawing(Regression):
+    """Freezes a layer at the start of the first epoch, and trains it from the second on."""
+
+    def on_train_epoch_start(self) -> None:
+        self.network[0].requires_grad_(self.current_epoch > 0)
+
+
+class Cycling(Regression):
+    """Reads a short loader several times in an epoch, in another order each time."""
+
+    def train_dataloader(self) -> Any:
+        return {"long": loader(20, 4), "short": loader(9, 4)}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().training_step(batch["long"], batch_idx) + super().training_step(batch["short"], batch_idx)
+
+
+class OnSteps(Regression):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("on_steps", float(batch_idx), on_step=True)
+
+
+class Kept(DummyLogger):
+    """Keeps where each metric was put."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[int | None, list[str]]] = []
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self.kept.append((step, sorted(metrics)))
+
+
+def run(
+    directory: Path, kind: type[Regression], *callbacks: L.Callback, every: int = 1, **options: Any
+) -> tuple[Any, ...]:
+    """What a run of two epochs of five batches came to, or what is left of it, with a checkpoint ``every`` n steps."""
+    torch.manual_seed(3)
+    module, kept = kind(dropout=0.2), Kept()
+    keeper = CheckpointDirectory(directory, every_n_steps=every, keep_last=100)
+    options = {**SAVING, "logger": kept, "log_every_n_steps": 1, "max_epochs": 2} | options
+    trainer = L.Trainer(callbacks=[keeper, *callbacks], **options)
+    own = {} if kind is Cycling else {"train_dataloaders": loader(20, 4)}
+    with contextlib.suppress(jobs.Killed):
+        trainer.fit(module, val_dataloaders=loader(8, shuffle=False), **own)
+    return weights(module), trainer.global_step, kept.kept
+
+
+@pytest.mark.parametrize("killed_after", [4, 9])
+@pytest.mark.parametrize(
+    "kind, callbacks, options",
+    [
+        pytest.param(Thawing, [], {}, id="a-layer-frozen-in-a-hook"),
+        pytest.param(Cycling, [], {}, id="a-loader-read-several-times"),
+        pytest.param(OnSteps, [], {"val_check_interval": 2}, id="metrics-on-the-steps-of-validations"),
+        pytest.param(
+            Regression, [L.callbacks.GradientAccumulationScheduler], {}, id="accumulation-that-changes-with-the-epoch"
+        ),
+    ],
+)
+def test_what_hooks_and_programs_change_is_resumed(
+    tmp_path: Path, kind: type[Regression], callbacks: list[Any], options: dict[str, Any], killed_after: int
+) -> None:
+    def made() -> list[L.Callback]:
+        return [callback({0: 2, 1: 3}) for callback in callbacks]
+
+    whole, steps, logged = run(tmp_path / "whole", kind, *made(), **options)
+    run(tmp_path / "broken", kind, *made(), jobs.KillAfter(killed_after), **options)
+    resumed, steps_after, logged_after = run(tmp_path / "broken", kind, *made(), **options)
+    assert same(resumed, whole)
+    assert steps_after == steps
+    assert logged_after == logged[-len(logged_after) :]
+
+
+class StopAfter(jobs.KillAfter):
+    """Asks the run to end, once."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_waits_for_the_step_that_gradients_are_on_their_way_to(tmp_path: Path) -> None:
+    whole, steps, _ = run(tmp_path / "whole", ByHand)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "broken", ByHand, StopAfter(3), every=100)
+    resumed, steps_after, _ = run(tmp_path / "broken", ByHand)
+    assert same(resumed, whole) and steps_after == steps
 
 
 @pytest.mark.slow

@@ -108,13 +108,13 @@ class CombinedSource(Source):
         return all(part.sized for part in self.parts)
 
     def state_dict(self, batches: int) -> dict[str, Any]:
-        return {"orders": [part.batches.drawn_from if part.batches is not None else None for part in self.parts]}
+        return {"orders": [list(part.batches.drawn) if part.batches is not None else [] for part in self.parts]}
 
     def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
         self.start_epoch(epoch)
-        for part, order in zip(self.parts, state.get("orders", []), strict=False):
+        for part, orders in zip(self.parts, state.get("orders", []), strict=False):
             if part.batches is not None:
-                part.batches.resume_order = order
+                part.batches.resume_orders = list(orders)
         return batches_done
 
 

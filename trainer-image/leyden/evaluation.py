@@ -49,7 +49,8 @@ class EvaluationLoop:
         self._loaded_epoch: int | None = None
         self.loaders: Any = None
         """As the user gave them."""
-        self._batches_seen: dict[int, int] = {}
+        self.batches_seen: dict[int, int] = {}
+        """By loader, over all passes: the axis of what is logged on steps."""
         self.batches: list[float] = []
         """Batches of a pass, by loader; infinite where unknown."""
         self._outputs: list[list[Any]] = []
@@ -198,8 +199,8 @@ class EvaluationLoop:
         trainer = self.trainer
         if not trainer.loggers or trainer.sanity_checking:
             return
-        seen = self._batches_seen.get(index, 0)
-        self._batches_seen[index] = seen + 1
+        seen = self.batches_seen.get(index, 0)
+        self.batches_seen[index] = seen + 1
         if values := trainer.logs.step_values(index if several else None):
             trainer.log_everywhere({name: float(value) for name, value in values.items()}, seen)
 

@@ -40,6 +40,7 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
     hooks.on_fit_start()
     hooks.bind()
     begin_logging(trainer)
+    trainer.trained_at_first = capture.trains(trainer.lightning_module)
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:

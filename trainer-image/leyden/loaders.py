@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from leyden import rng
@@ -46,12 +46,12 @@ class GlobalBatches(Sampler[list[int]]):
         self.place = place
         self.epoch = 0
         self.cursor = 0
-        self.drawn_from: dict[str, Any] | None = None
-        """What the epoch's order followed from, so that it can be drawn again."""
+        self.drawn: list[dict[str, Any]] = []
+        """What the orders of the epoch's passes followed from, so that they can be drawn again."""
         self.given: list[list[int]] | None = None
         """Batches given in this pass, where somebody asks for them."""
-        self.resume_order: dict[str, Any] | None = None
-        """What the next order follows from instead of being drawn."""
+        self.resume_orders: list[dict[str, Any]] = []
+        """What the next orders follow from instead of being drawn."""
 
     @property
     def samples(self) -> int:
@@ -85,17 +85,24 @@ class GlobalBatches(Sampler[list[int]]):
                 yield mine
 
     def _order(self) -> list[int]:
-        if self.resume_order is not None:  # the generators are left as they are
-            self.drawn_from, self.resume_order = self.resume_order, None
-            with rng.isolated():
-                return self._draw(self.drawn_from)
+        again = bool(self.resume_orders)
+        source = self.resume_orders.pop(0) if again else self._source()
+        self.drawn.append(source)
+        if not again and "seed" not in source:
+            return list(self.sampler)
+        with rng.isolated():
+            return self._draw(source)
+
+    def _source(self) -> dict[str, Any]:
+        """What the next order follows from: a number, or the generators as they are."""
         if self.place.world_size > 1:
-            self.drawn_from = {"seed": rng.global_seed() + self.epoch}
-            with rng.isolated():
-                return self._draw(self.drawn_from)
+            return {"seed": rng.global_seed() + self.epoch}
+        if isinstance(self.sampler, (SequentialSampler, range)):
+            return {"seed": 0}
         generator = getattr(self.sampler, "generator", None)
-        self.drawn_from = {"rng": rng.snapshot(), "generator": None if generator is None else generator.get_state()}
-        return list(self.sampler)
+        if type(self.sampler) is RandomSampler and generator is None:
+            return {"seed": int(torch.empty((), dtype=torch.int64).random_().item())}  # as it draws it by itself
+        return {"rng": rng.snapshot(), "generator": None if generator is None else generator.get_state()}
 
     def _draw(self, source: dict[str, Any]) -> list[int]:
         """The order that follows from a source of randomness."""
@@ -114,7 +121,7 @@ class GlobalBatches(Sampler[list[int]]):
         """Begin an epoch from its first sample."""
         self.epoch = epoch
         self.cursor = 0
-        self.drawn_from = self.resume_order = None
+        self.drawn, self.resume_orders = [], []
 
 
 class GlobalSamples(Sampler[int]):
@@ -230,7 +237,7 @@ class Source:
         if self.batches is None:
             return {}
         consumed = self.batches.cursor + batches * self.batches.whole
-        return {"samples": min(self.batches.samples, consumed), "order": self.batches.drawn_from}
+        return {"samples": min(self.batches.samples, consumed), "orders": list(self.batches.drawn)}
 
     def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
         """Go on where a :meth:`state_dict` says. Returns how many batches must be read and thrown away instead."""
@@ -238,7 +245,7 @@ class Source:
         if self.batches is None or not state:
             return batches_done
         self.batches.cursor = state["samples"]
-        self.batches.resume_order = state["order"]
+        self.batches.resume_orders = list(state["orders"])
         return 0
 
 

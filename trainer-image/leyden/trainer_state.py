@@ -91,6 +91,8 @@ class TrainerState:
             self.optimizers = []
             self.lr_scheduler_configs: list[LRSchedulerConfig] = []
         self.resumed: dict[str, Any] = {}
+        self.trained_at_first: dict[str, bool] = {}
+        """Which parameters required gradients when the fit began."""
         self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
         self.forward_inputs: list[Any] = []

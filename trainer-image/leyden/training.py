@@ -255,7 +255,7 @@ class TrainingLoop:
         """A batch and what is due after it. Whether the epoch goes on."""
         state, trainer, hooks = self.state, self.trainer, self.hooks
         index = self.batch_idx = state.batch_idx
-        self.total_batch_idx = state.batches
+        self.total_batch_idx, steps = state.batches, state.global_step
         batch = self.transfer(batch, 0)
         self.scope.enter_batch(batch)
         due = last or (index + 1) % trainer.accumulate_grad_batches == 0
@@ -281,7 +281,9 @@ class TrainingLoop:
             self._validate(due)
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.batch_idx, plateau=True)
-        if due and (self.has_boundaries or self.stop_signal.received):
+        # By hand, gradients may be on their way to a step, unless one was taken, or steps are not counted at all.
+        settled = due and (self.automatic or state.global_step != steps or not steps)
+        if settled and state.global_step < self.max_steps and (self.has_boundaries or self.stop_signal.received):
             trainer.boundary(epoch_ended=False)
         return True
 

@@ -97,11 +97,24 @@ def _position(trainer: Trainer) -> dict[str, Any]:
         "logs": loop.logs.state_dict() if loop is not None and not trainer.run_state.epoch_done else {},
     }
     done = trainer.run_state.batch_idx - (loop.resumed_at if loop is not None else 0)
+    accumulates, validation = trainer.accumulate_grad_batches, trainer.validate_loop
+    module, first = trainer.lightning_module, trainer.trained_at_first
     return {
         "ranks": trainer.strategy.gather_objects(mine),
         "sampler": loop.source.state_dict(done) if loop is not None else {},
+        "validation_batches": dict(validation.batches_seen) if validation is not None else {},
+        # The next two where a hook has changed them, which ran at an epoch's start and will not run again.
+        "accumulate_grad_batches": accumulates if accumulates != trainer.settings.accumulate_grad_batches else None,
+        "thawed": {
+            name: required for name, required in trains(module).items() if required != first.get(name, required)
+        },
         "callback_metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
     }
+
+
+def trains(module: nn.Module) -> dict[str, bool]:
+    """Which parameters require gradients."""
+    return {name: parameter.requires_grad for name, parameter in module.named_parameters()}
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -130,6 +143,12 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     kept = checkpoint.get("leyden", {})
     trainer.run_state.load_state_dict(kept.get("run") or progress.from_loops(checkpoint).state_dict())
     trainer.epoch_closed = trainer.run_state.epoch_done
+    trainer.accumulate_grad_batches = kept.get("accumulate_grad_batches") or trainer.accumulate_grad_batches
+    if trainer.validate_loop is not None:
+        trainer.validate_loop.batches_seen = dict(kept.get("validation_batches", {}))
+    thawed = kept.get("thawed", {})
+    for name, parameter in trainer.lightning_module.named_parameters():
+        parameter.requires_grad = thawed.get(name, parameter.requires_grad)
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}
