@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import leyden as L
 from accelerator import ACCELERATOR, ON_GPU
+from leyden.loggers import Logger
 
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 
@@ -69,6 +70,16 @@ class Regression(L.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
+
+
+class Kept(Logger):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self.rows.append((step, dict(metrics)))
 
 
 class Adversaries(L.LightningModule):

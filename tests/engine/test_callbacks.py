@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import leyden as L
-from engine.programs import QUIET, Regression, loader, same, weights
+from engine.programs import QUIET, Kept, Regression, loader, same, weights
 from leyden.callbacks import (
     BackboneFinetuning,
     BasePredictionWriter,
@@ -28,19 +28,8 @@ from leyden.callbacks import (
     Timer,
 )
 from leyden.errors import MisconfigurationError
-from leyden.loggers import Logger
 from leyden.settings import timedelta_of
 from leyden.summary import summarize
-
-
-class Kept(Logger):
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int | None, dict[str, float]]] = []
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self.rows.append((step, dict(metrics)))
 
 
 def trained(*callbacks: L.Callback, module: L.LightningModule | None = None, **options: Any) -> L.Trainer:

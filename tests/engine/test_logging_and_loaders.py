@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import leyden as L
 from engine.programs import QUIET, Regression, loader, samples
 from leyden.callbacks import BasePredictionWriter
 from leyden.errors import MisconfigurationError
-from leyden.loaders import Place, prepare
+from leyden.loaders import GlobalBatches, Place, prepare
 from leyden.loggers import CSVLogger, JSONLinesLogger
 from leyden.metrics import Mean
 
@@ -172,3 +173,16 @@ def test_steps_of_a_stream_are_as_many_as_its_limits_say() -> None:
     assert module.said == (float("inf"), float("inf"))
     L.Trainer(**QUIET, max_epochs=3, max_steps=2).fit(module, (batch for batch in loader(8)))
     assert module.said == (2, 1)
+
+
+def test_a_sampler_made_from_torchs_sequential_one_draws_as_it_does_by_itself() -> None:
+    class Shuffled(SequentialSampler):
+        def __iter__(self) -> Iterator[int]:
+            return iter(torch.randperm(len(self)).tolist())
+
+    sampler = Shuffled(range(50))
+    torch.manual_seed(3)
+    expected = [list(sampler), list(sampler)]
+    torch.manual_seed(3)
+    batches = GlobalBatches(sampler, 50, False, Place())
+    assert [next(iter(batches)), next(iter(batches))] == expected

@@ -13,11 +13,10 @@ import torch
 
 import leyden as L
 from engine import jobs
-from engine.programs import SAVING, Regression, loader, same, weights
+from engine.programs import SAVING, Kept, Regression, loader, same, weights
 from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
-from leyden.loggers.base import DummyLogger
 
 
 @pytest.mark.parametrize(
@@ -78,17 +77,6 @@ class OnSteps(Regression):
         self.log("on_steps", float(batch_idx), on_step=True)
 
 
-class Kept(DummyLogger):
-    """Keeps where each metric was put."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[tuple[int | None, list[str]]] = []
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self.kept.append((step, sorted(metrics)))
-
-
 def run(
     directory: Path, kind: type[Regression], *callbacks: L.Callback, every: int = 1, **options: Any
 ) -> tuple[Any, ...]:
@@ -101,7 +89,10 @@ def run(
     own = {} if kind is Cycling else {"train_dataloaders": loader(20, 4)}
     with contextlib.suppress(jobs.Killed):
         trainer.fit(module, val_dataloaders=loader(8, shuffle=False), **own)
-    return weights(module), trainer.global_step, kept.kept
+    return weights(module), trainer.global_step, kept.rows
+
+
+SCHEDULER = L.callbacks.GradientAccumulationScheduler({0: 2, 1: 3})
 
 
 @pytest.mark.parametrize("killed_after", [4, 9])
@@ -111,20 +102,15 @@ def run(
         pytest.param(Thawing, [], {}, id="a-layer-frozen-in-a-hook"),
         pytest.param(Cycling, [], {}, id="a-loader-read-several-times"),
         pytest.param(OnSteps, [], {"val_check_interval": 2}, id="metrics-on-the-steps-of-validations"),
-        pytest.param(
-            Regression, [L.callbacks.GradientAccumulationScheduler], {}, id="accumulation-that-changes-with-the-epoch"
-        ),
+        pytest.param(Regression, [SCHEDULER], {}, id="accumulation-that-changes-with-the-epoch"),
     ],
 )
 def test_what_hooks_and_programs_change_is_resumed(
-    tmp_path: Path, kind: type[Regression], callbacks: list[Any], options: dict[str, Any], killed_after: int
+    tmp_path: Path, kind: type[Regression], callbacks: list[L.Callback], options: dict[str, Any], killed_after: int
 ) -> None:
-    def made() -> list[L.Callback]:
-        return [callback({0: 2, 1: 3}) for callback in callbacks]
-
-    whole, steps, logged = run(tmp_path / "whole", kind, *made(), **options)
-    run(tmp_path / "broken", kind, *made(), jobs.KillAfter(killed_after), **options)
-    resumed, steps_after, logged_after = run(tmp_path / "broken", kind, *made(), **options)
+    whole, steps, logged = run(tmp_path / "whole", kind, *callbacks, **options)
+    run(tmp_path / "broken", kind, *callbacks, jobs.KillAfter(killed_after), **options)
+    resumed, steps_after, logged_after = run(tmp_path / "broken", kind, *callbacks, **options)
     assert same(resumed, whole)
     assert steps_after == steps
     assert logged_after == logged[-len(logged_after) :]

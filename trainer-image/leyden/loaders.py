@@ -31,6 +31,10 @@ class Place:
     pad: bool = False
 
 
+OWN = (RandomSampler, SequentialSampler, range)
+"""Samplers whose order follows from their own generator alone, so that no other need be put aside."""
+
+
 class GlobalBatches(Sampler[list[int]]):
     """The batches of one rank, from sample ``cursor`` of the epoch's global order on.
 
@@ -88,8 +92,10 @@ class GlobalBatches(Sampler[list[int]]):
         again = bool(self.resume_orders)
         source = self.resume_orders.pop(0) if again else self._source()
         self.drawn.append(source)
-        if not again and "seed" not in source:
+        if not again and "rng" in source:
             return list(self.sampler)
+        if "seed" in source and type(self.sampler) in OWN:
+            return list(_seeded(self.sampler, source["seed"]))
         with rng.isolated():
             return self._draw(source)
 
@@ -97,7 +103,7 @@ class GlobalBatches(Sampler[list[int]]):
         """What the next order follows from: a number, or the generators as they are."""
         if self.place.world_size > 1:
             return {"seed": rng.global_seed() + self.epoch}
-        if isinstance(self.sampler, (SequentialSampler, range)):
+        if type(self.sampler) in (SequentialSampler, range):
             return {"seed": 0}
         generator = getattr(self.sampler, "generator", None)
         if type(self.sampler) is RandomSampler and generator is None:
@@ -106,15 +112,13 @@ class GlobalBatches(Sampler[list[int]]):
 
     def _draw(self, source: dict[str, Any]) -> list[int]:
         """The order that follows from a source of randomness."""
-        sampler = copy.copy(self.sampler)
         if "seed" in source:
             torch.default_generator.manual_seed(source["seed"])  # torch.manual_seed would touch those of devices too
-            if hasattr(sampler, "generator"):
-                sampler.generator = torch.Generator().manual_seed(source["seed"])
-        else:
-            rng.restore(source["rng"])
-            if source["generator"] is not None:  # then the sampler had one when this was recorded, which goes on
-                sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]  # as that one had
+            return list(_seeded(self.sampler, source["seed"]))
+        sampler = copy.copy(self.sampler)
+        rng.restore(source["rng"])
+        if source["generator"] is not None:  # then the sampler had one when this was recorded, which goes on
+            sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]  # as that one had
         return list(sampler)
 
     def start_epoch(self, epoch: int) -> None:
@@ -122,6 +126,15 @@ class GlobalBatches(Sampler[list[int]]):
         self.epoch = epoch
         self.cursor = 0
         self.drawn, self.resume_orders = [], []
+
+
+def _seeded(sampler: Iterable[int], seed: int) -> Iterable[int]:
+    """A copy of a sampler whose own generator, if it has one, starts from a seed."""
+    mine: Any = copy.copy(sampler)
+    if hasattr(mine, "generator"):
+        mine.generator = torch.Generator().manual_seed(seed)
+    seeded: Iterable[int] = mine
+    return seeded
 
 
 class GlobalSamples(Sampler[int]):

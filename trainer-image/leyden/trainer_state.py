@@ -302,6 +302,12 @@ class TrainerState:
     def is_global_zero(self) -> bool:
         return self.strategy.world.global_rank == 0
 
+    @property
+    def epoch_validates(self) -> bool:
+        """Whether ``check_val_every_n_epoch`` lets the epoch that runs, or comes next, be validated."""
+        every = self.settings.check_val_every_n_epoch
+        return every is None or (self.current_epoch + 1) % every == 0
+
     def loaders_are_due(self, loaded_epoch: int) -> bool:
         """Whether loaders made in ``loaded_epoch`` are to be made anew."""
         every = self.settings.reload_dataloaders_every_n_epochs

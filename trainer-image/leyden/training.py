@@ -110,7 +110,7 @@ class TrainingLoop:
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()
             self._opened = self._open()
-        if self.validates and self._validates_in(trainer.current_epoch):
+        if self.validates and trainer.epoch_validates:
             self.validation.load()
         trainer.logs = self.logs
         trainer.state.stage = RunningStage.TRAINING
@@ -337,14 +337,10 @@ class TrainingLoop:
 
     # Validation in between.
 
-    def _validates_in(self, epoch: int) -> bool:
-        every = self.trainer.check_val_every_n_epoch
-        return every is None or (epoch + 1) % every == 0
-
     def _validation_is_due(self, last: bool) -> bool:
         settings, state = self.trainer.settings, self.state
         every, interval = settings.check_val_every_n_epoch, settings.val_check_interval
-        if not self._validates_in(state.epoch):
+        if not self.trainer.epoch_validates:
             return False
         if self.trainer.should_stop and self._may_stop():
             return True

@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from parity.drawn.agreed import agreed
-
-Spec = dict[str, Any]
+from parity.drawn.agreed import Spec, agreed
 
 STEP_HOOKS = (
     "training_step",

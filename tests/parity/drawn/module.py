@@ -12,7 +12,7 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from parity.drawn.draw import Spec
+from parity.drawn.agreed import Spec
 
 STEPS = {"training_step", "validation_step", "test_step", "configure_optimizers"}
 """What a module has anyway, where it is no plain hook."""

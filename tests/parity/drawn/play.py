@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader
 
-from parity.drawn.draw import Spec
+from parity.drawn.agreed import Spec
 from parity.drawn.module import Drawn, callback, make
 from parity.models import Stream, batches, samples
 from parity.recording import Seen, capture

@@ -164,7 +164,8 @@ class ModelCheckpoint(BestModels):
         """Whether the monitored metric is still to come, or about to be measured anew."""
         if self.monitor is None:
             return False
-        anew = trainer.is_last_batch and not self._saves_at_epoch_end(trainer) and self._epoch_validates(trainer)
+        validates = trainer.is_last_batch and trainer.enable_validation and trainer.epoch_validates
+        anew = validates and not self._saves_at_epoch_end(trainer)
         return anew or self.monitor not in self._metrics(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -220,10 +221,6 @@ class ModelCheckpoint(BestModels):
         if isinstance(settings.val_check_interval, timedelta) or settings.check_val_every_n_epoch != 1:
             return False
         return not trainer.enable_validation or settings.val_check_interval == 1.0
-
-    def _epoch_validates(self, trainer: Trainer) -> bool:
-        every = trainer.settings.check_val_every_n_epoch
-        return trainer.enable_validation and (every is None or (trainer.current_epoch + 1) % every == 0)
 
     def _epoch_is_due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs

@@ -79,10 +79,7 @@ class ProgressBar(Callback):
     @property
     def total_val_batches(self) -> float:
         """Batches of a validation over all loaders; 0 in an epoch without one."""
-        every = self.trainer.settings.check_val_every_n_epoch
-        if every is not None and (self.trainer.current_epoch + 1) % every:
-            return 0
-        return sum(self.trainer.num_val_batches)
+        return sum(self.trainer.num_val_batches) if self.trainer.epoch_validates else 0
 
     @property
     def total_val_batches_current_dataloader(self) -> float:

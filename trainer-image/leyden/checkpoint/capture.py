@@ -105,7 +105,7 @@ def _position(trainer: Trainer) -> dict[str, Any]:
         "validation_batches": dict(validation.batches_seen) if validation is not None else {},
         # The next two where a hook has changed them, which ran at an epoch's start and will not run again.
         "accumulate_grad_batches": accumulates if accumulates != trainer.settings.accumulate_grad_batches else None,
-        "thawed": {
+        "requires_grad": {
             name: required for name, required in trains(module).items() if required != first.get(name, required)
         },
         "callback_metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
@@ -146,9 +146,9 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     trainer.accumulate_grad_batches = kept.get("accumulate_grad_batches") or trainer.accumulate_grad_batches
     if trainer.validate_loop is not None:
         trainer.validate_loop.batches_seen = dict(kept.get("validation_batches", {}))
-    thawed = kept.get("thawed", {})
-    for name, parameter in trainer.lightning_module.named_parameters():
-        parameter.requires_grad = thawed.get(name, parameter.requires_grad)
+    required = kept.get("requires_grad", {})
+    for name, parameter in trainer.lightning_module.named_parameters() if required else ():
+        parameter.requires_grad = required.get(name, parameter.requires_grad)
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}
