@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def run_ranks(
         pipes.append(mine)
     deadline = time.monotonic() + DEADLINE_SECONDS
     try:
-        return [_receive(pipe, deadline) for pipe in pipes]
+        return [_receive(pipe, process, deadline) for pipe, process in zip(pipes, processes, strict=True)]
     finally:
         for process in processes:
             process.join(5)
@@ -89,13 +90,14 @@ def run_ranks(
                 process.kill()
 
 
-def _receive(pipe: Connection, deadline: float) -> Ended:
+def _receive(pipe: Connection, process: ForkServerProcess, deadline: float) -> Ended:
     if not pipe.poll(max(0.0, deadline - time.monotonic())):
         return Ended(error=f"no answer within {DEADLINE_SECONDS:.0f} s")
     try:
         content = io.BytesIO(pipe.recv_bytes())
     except EOFError:
-        return Ended(error="the process died without a word")
+        process.join(5)
+        return Ended(error=f"the process died without a word, exit code {process.exitcode}")
     return Ended(**torch.load(content, weights_only=True))
 
 

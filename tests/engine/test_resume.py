@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +40,6 @@ def test_the_resumed_run_ends_bit_equal(tmp_path: Path, killed_after: int, optio
     assert resumed["steps"] == whole["steps"]
 
 
-class ByHand(Regression):
-    """Steps after every second batch, and after the last of the five."""
-
-    automatic_optimization = False
-
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        self.manual_backward(super().training_step(batch, batch_idx))
-        if batch_idx % 2 or batch_idx == 4:
-            optimizer = self.optimizers()
-            optimizer.step()
-            optimizer.zero_grad()
-
-
 class Thawing(Regression):
     """Freezes a layer at the start of the first epoch, and trains it from the second on."""
 
@@ -78,7 +63,12 @@ class OnSteps(Regression):
 
 
 def run(
-    directory: Path, kind: type[Regression], *callbacks: L.Callback, every: int = 1, **options: Any
+    directory: Path,
+    kind: type[Regression],
+    *callbacks: L.Callback,
+    every: int = 1,
+    ckpt_path: Path | None = None,
+    **options: Any,
 ) -> tuple[Any, ...]:
     """What a run of two epochs of five batches came to, or what is left of it, with a checkpoint ``every`` n steps."""
     torch.manual_seed(3)
@@ -88,7 +78,7 @@ def run(
     trainer = L.Trainer(callbacks=[keeper, *callbacks], **options)
     own = {} if kind is Cycling else {"train_dataloaders": loader(20, 4)}
     with contextlib.suppress(jobs.Killed):
-        trainer.fit(module, val_dataloaders=loader(8, shuffle=False), **own)
+        trainer.fit(module, val_dataloaders=loader(8, shuffle=False), ckpt_path=ckpt_path, **own)
     return weights(module), trainer.global_step, kept.rows
 
 
@@ -116,21 +106,96 @@ def test_what_hooks_and_programs_change_is_resumed(
     assert logged_after == logged[-len(logged_after) :]
 
 
-class StopAfter(jobs.KillAfter):
-    """Asks the run to end, once."""
+@pytest.mark.parametrize("stopped_after", [pytest.param(3, id="in-an-epoch"), pytest.param(5, id="at-its-end")])
+def test_gradients_that_wait_for_their_step_are_resumed(tmp_path: Path, stopped_after: int) -> None:
+    whole = jobs.train_by_hand(str(tmp_path / "whole"))
+    assert jobs.train_by_hand(str(tmp_path / "broken"), stopped_after)["stopped"]
+    resumed = jobs.train_by_hand(str(tmp_path / "broken"))
+    assert same(resumed["weights"], whole["weights"])
 
-    def on_train_batch_start(self, *args: Any) -> None:
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGTERM)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "sharded"])
+def test_shards_of_gradients_are_resumed(tmp_path: Path, kind: str) -> None:
+    whole, stopped, resumed = (
+        values(run_ranks(2, jobs.train_by_hand_in_shards, kind, str(tmp_path / name), after))
+        for name, after in (("whole", None), ("broken", 2), ("broken", None))
+    )
+    assert all(rank["stopped"] for rank in stopped)
+    assert same(resumed[0]["weights"], whole[0]["weights"])
 
 
-def test_a_stop_waits_for_the_step_that_gradients_are_on_their_way_to(tmp_path: Path) -> None:
-    whole, steps, _ = run(tmp_path / "whole", ByHand)
-    with pytest.raises(SystemExit):
-        run(tmp_path / "broken", ByHand, StopAfter(3), every=100)
-    resumed, steps_after, _ = run(tmp_path / "broken", ByHand)
+@pytest.mark.parametrize(
+    "saves, options",
+    [
+        pytest.param({"every_n_train_steps": 2}, {"val_check_interval": 2}, id="ahead-of-a-validation"),
+        pytest.param({"every_n_train_steps": 5}, {}, id="ahead-of-an-epochs-end"),
+        pytest.param({}, {"val_check_interval": 3, "accumulate_grad_batches": 2}, id="while-accumulating"),
+    ],
+)
+def test_a_file_of_model_checkpoint_is_gone_on_from(
+    tmp_path: Path, saves: dict[str, Any], options: dict[str, Any]
+) -> None:
+    saver = L.callbacks.ModelCheckpoint(tmp_path / "kept", save_top_k=-1, **saves)
+    whole, steps, logged = run(tmp_path / "whole", Regression, saver, **options)
+    drawn = torch.rand(1)
+    file = min((tmp_path / "kept").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    resumed, steps_after, logged_after = run(tmp_path / "resumed", Regression, ckpt_path=file, **options)
     assert same(resumed, whole) and steps_after == steps
+    assert logged_after == logged[-len(logged_after) :]
+    assert torch.equal(torch.rand(1), drawn)
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_while_they_accumulate(tmp_path: Path) -> None:
+    directories = (tmp_path / "whole", tmp_path / "resumed")
+    whole = values(run_ranks(2, jobs.accumulate, str(directories[0])))
+    files = sorted((directories[0] / "kept").iterdir())
+    resumed = values(run_ranks(2, jobs.accumulate, str(directories[1]), str(files[0])))
+    for name, weight in whole[0].items():  # which ranks add up in another order
+        torch.testing.assert_close(resumed[0][name], weight)
+    assert same(resumed[0], resumed[1])
+
+
+class Satisfied(L.Callback):
+    """Has enough after a number of batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer.should_stop |= trainer.global_step >= self.batches
+
+
+@pytest.mark.parametrize("enough", [pytest.param(7, id="in-an-epoch"), pytest.param(5, id="at-its-end")])
+def test_a_run_that_was_told_to_stop_stays_over(tmp_path: Path, enough: int) -> None:
+    whole, steps, _ = run(tmp_path, Regression, Satisfied(enough))
+    again, steps_again, logged = run(tmp_path, Regression)
+    assert steps == steps_again == enough and not logged
+    assert same(again, whole)
+
+
+def test_a_run_that_was_told_to_stop_goes_on_from_a_path(tmp_path: Path) -> None:
+    run(tmp_path, Regression, Satisfied(7))
+    trainer = L.Trainer(max_epochs=2, **SAVING)
+    newest = store.complete(tmp_path)[0].path
+    trainer.fit(Regression(), loader(20, 4), loader(8, shuffle=False), ckpt_path=newest)
+    assert trainer.global_step == 10
+
+
+def test_what_follows_a_run_that_is_over_draws_the_same(tmp_path: Path) -> None:
+    run(tmp_path, Regression)
+    drawn = torch.rand(3)
+    run(tmp_path, Regression)
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_loaders_are_reloaded_in_the_same_epochs(tmp_path: Path) -> None:
+    options = {"reload_dataloaders_every_n_epochs": 2, "max_epochs": 5}
+    whole, *_ = run(tmp_path / "whole", Regression, **options)
+    run(tmp_path / "broken", Regression, jobs.KillAfter(8), **options)
+    resumed, *_ = run(tmp_path / "broken", Regression, **options)
+    assert same(resumed, whole)
 
 
 @pytest.mark.slow
@@ -160,6 +225,7 @@ def test_another_world_size_sees_each_sample_of_the_epoch_once(tmp_path: Path, b
     rest = [number for rank in resumed for batch in rank["seen"] for number in batch]
     assert len(done) == killed_after * batch_size * before
     assert sorted(done + rest) == list(range(count))
+    assert resumed[0]["metrics"]["number"] == resumed[0]["metrics"]["by_itself"] == (count - 1) / 2
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 TOLERANCE = 1e-6
 """Relative, of logged numbers. Weights have none."""
+LIBRARIES = ("Leyden", "Lightning")
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -21,7 +22,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         return [*found, f"Leyden raises: {ours['raised']}", f"Lightning raises: {theirs['raised']}"] if found else []
     found = list(_calls(ours["calls"], theirs["calls"]))
     for part in ("logged", "values", "trainers", "weights"):
-        found.extend(_values(ours[part], theirs[part], part, exact=part == "weights"))
+        found.extend(values_differ(ours[part], theirs[part], LIBRARIES, part, exact=part == "weights"))
     return found
 
 
@@ -38,21 +39,23 @@ def _calls(ours: list[str], theirs: list[str]) -> Iterator[str]:
     yield from list(marked)[:40]
 
 
-def _values(ours: Any, theirs: Any, where: str, exact: bool) -> Iterator[str]:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in sorted({*ours, *theirs}):
-            if key not in ours or key not in theirs:
-                yield f"{where}.{key}: only with {'Leyden' if key in ours else 'Lightning'}"
+def values_differ(one: Any, other: Any, names: tuple[str, str], where: str = "", *, exact: bool) -> Iterator[str]:
+    """One line for each value that is not the same in both; floats may differ by ``TOLERANCE``, unless ``exact``."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            place = f"{where}.{key}".removeprefix(".")
+            if key not in one or key not in other:
+                yield f"{place}: only with {names[key not in one]}"
             else:
-                yield from _values(ours[key], theirs[key], f"{where}.{key}", exact)
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        if len(ours) != len(theirs):
-            yield f"{where}: {ours!r} with Leyden, {theirs!r} with Lightning"
+                yield from values_differ(one[key], other[key], names, place, exact=exact)
+    elif isinstance(one, list) and isinstance(other, list):
+        if len(one) != len(other):
+            yield f"{where}: {one!r} with {names[0]}, {other!r} with {names[1]}"
             return
-        for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _values(mine, other, f"{where}[{index}]", exact)
-    elif not _same(ours, theirs, exact):
-        yield f"{where}: {ours!r} with Leyden, {theirs!r} with Lightning"
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from values_differ(*pair, names, f"{where}[{index}]", exact=exact)
+    elif not _same(one, other, exact):
+        yield f"{where}: {one!r} with {names[0]}, {other!r} with {names[1]}"
 
 
 def _same(one: Any, other: Any, exact: bool) -> bool:

@@ -1,5 +1,5 @@
 """Runs the corpus with one library: ``python run.py lightning|leyden PEERS OUTPUT [PROGRAM...]``, or programs drawn at
-random: ``... OUTPUT --drawn FIRST COUNT``.
+random: ``... OUTPUT --drawn FIRST COUNT``. With ``--interrupted`` Leyden runs these whole, and stopped and resumed.
 
 With a launcher's variables in the environment, the programs of two processes; with ``LEYDEN_TEST_ACCELERATOR=gpu`` all
 others on a CUDA device, and those that need one.
@@ -22,25 +22,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from parity.drawn.agreed import agreed_across_ranks, resumable
+from parity.drawn.draw import draw
+
 
 def corpus(names: list[str]) -> dict[str, Callable[[Any], None]]:
     """The programs that were asked for."""
     from accelerator import ON_GPU
     from parity import programs
-    from parity.drawn.agreed import agreed_across_ranks
-    from parity.drawn.draw import draw
     from parity.drawn.play import play
     from parity.recording import CUDA, DISTRIBUTED, PROGRAMS
 
     if names[:1] == ["--drawn"]:
-        first, count = map(int, names[1:])
-        specs = {str(number): draw(number) for number in range(first, first + count)}
-        if "RANK" in os.environ:
-            specs = {number: agreed_across_ranks(spec) for number, spec in specs.items()}
-        return {number: partial(play, spec) for number, spec in specs.items()}
+        return {number: partial(play, spec) for number, spec in drawn(*names[1:]).items()}
+    if names[:1] == ["--interrupted"]:
+        from parity.drawn.interrupt import interrupt
+
+        return {number: partial(interrupt, resumable(spec)) for number, spec in drawn(*names[1:]).items()}
     programs.load()
     known = DISTRIBUTED if "RANK" in os.environ else PROGRAMS | (CUDA if ON_GPU else {})
     return {name: function for name, function in known.items() if not names or name in names}
+
+
+def drawn(first: str, count: str) -> dict[str, dict[str, Any]]:
+    """What the programs of these numbers are made of."""
+    numbers = range(int(first), int(first) + int(count))
+    found = {str(number): draw(number) for number in numbers}
+    if "RANK" not in os.environ:
+        return found
+    return {number: agreed_across_ranks(spec) for number, spec in found.items()}
 
 
 def run_all(names: list[str]) -> dict[str, Any]:

@@ -158,6 +158,8 @@ class EvaluationLoop:
             trainer.close_batches()
             self._hook("epoch_end")()
             metrics = trainer.take_epoch_metrics(logs, trainer.run_state.batches_stepped if step is None else step)
+            if trainer.run_state.rest:
+                trainer.run_state.rest = "but_validation"
             self._hook("end")()
         self.has_run = not trainer.sanity_checking
         state.stage = outer

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from leyden import nested
 from leyden.errors import MisconfigurationError, bad_value
 from leyden.reductions import Contribution, Entry, Metrics, Options, Reduced, extreme, merge
 
@@ -218,27 +219,33 @@ class Logs:
             found[key] = ones[0]._replace(value=merge(parts))
         return list(found.values())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Running sums, so that a run resumed in mid-epoch ends it with the same values."""
+    def state_dict(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Last values and running sums, so that a run resumed in mid-epoch logs the same. Of metric objects, the places
+        where ``metrics`` has them."""
+        places = {id(metric): place for place, metric in metrics.items()}
+        rows = ((key, entry, places.get(id(entry.metric))) for key, entry in self.entries.items())
         return {
             "\0".join((hook, name, "" if index is None else str(index))): {
                 "options": list(entry.asked),
                 "suffix": entry.suffix,
-                "total": entry.total.cpu() if isinstance(entry.total, Tensor) else entry.total,
+                "value": _on_cpu(entry.value),
+                "total": _on_cpu(entry.total),
                 "weight": entry.weight,
+                "metric": place,
             }
-            for (hook, name, index), entry in self.entries.items()
-            if entry.options.on_epoch and entry.total is not None
+            for (hook, name, index), entry, place in rows
+            if entry.value is not None or entry.total is not None or place is not None
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any], device: torch.device, metrics: dict[str, Any]) -> None:
         """Take back :meth:`state_dict`."""
         for key, kept in state.items():
             hook, name, index = key.split("\0")
-            asked, total = tuple(kept["options"]), kept["total"]
+            asked = tuple(kept["options"])
             entry = Entry(name, kept["suffix"], asked, _in_hook(hook, name, asked))
-            entry.total = total.to(device) if isinstance(total, Tensor) else total
+            entry.value, entry.total = nested.move((kept.get("value"), kept["total"]), device)
             entry.weight = kept["weight"]
+            entry.metric = metrics.get(kept.get("metric"))
             self.entries[(hook, name, int(index) if index else None)] = entry
 
 
@@ -268,6 +275,8 @@ def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:
                 merged[key] = dict(kept)
                 continue
             mine, reduce = merged[key], Options(*kept["options"]).reduce
+            if kept["total"] is None:  # a metric object, which holds its own
+                continue
             if reduce in ("mean", "sum"):
                 mine["total"] = mine["total"] + kept["total"]
                 mine["weight"] += kept["weight"]
@@ -302,6 +311,10 @@ def _take_metric(entry: Entry, metric: Any) -> None:
     if entry.options.on_step:
         entry.value = getattr(metric, "last", getattr(metric, "_forward_cache", None))
         entry.is_new = True
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
 def _number(name: str, value: Any) -> float:

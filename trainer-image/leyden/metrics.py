@@ -19,6 +19,7 @@ class Metric:
     def __init__(self) -> None:
         self._sums: Tensor | None = None
         self.last: Tensor | None = None
+        self._update_count = 0
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Take in a batch."""
@@ -35,6 +36,7 @@ class Metric:
         part = torch.stack((numerator.detach().double(), torch.full_like(numerator, denominator, dtype=torch.float64)))
         self.last = (part[0] / part[1]).float()
         self._sums = part if self._sums is None else self._sums + part
+        self._update_count += 1
 
     def ratio(self) -> tuple[float, float]:
         """This rank's numerator and denominator."""
@@ -57,6 +59,22 @@ class Metric:
     def reset(self) -> None:
         """Forget everything."""
         self._sums = self.last = None
+        self._update_count = 0
+
+    @property
+    def update_count(self) -> int:
+        """Calls of :meth:`update` since :meth:`reset`."""
+        return self._update_count
+
+    @property
+    def metric_state(self) -> dict[str, Tensor]:
+        """Both sums in one tensor of shape ``(2,)``, by the name of the attribute; empty where there are none."""
+        return {} if self._sums is None else {"_sums": self._sums}
+
+    def merge_state(self, incoming_state: dict[str, Tensor]) -> None:
+        """Add what another metric of this kind has taken in."""
+        theirs = incoming_state["_sums"]
+        self._sums = theirs if self._sums is None else self._sums + theirs
 
 
 class Accuracy(Metric):

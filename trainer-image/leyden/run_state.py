@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
+
+Rest = Literal["", "all", "but_validation"]
 
 
 @dataclass
@@ -24,6 +26,9 @@ class RunState:
 
     batches: int = 0
     """Batches of all epochs that are done."""
+
+    rest: Rest = ""
+    """What is still due after the batch that ran last: hooks of its end may save when it is not over yet."""
 
     epoch_done: bool = False
     """Whether the epoch's own end is done too, so that a resumed run begins with the next."""

@@ -339,6 +339,11 @@ class TrainerState:
         return next((callback for callback in self.callbacks if isinstance(callback, CheckpointDirectory)), None)
 
     @property
+    def gradients_wait(self) -> bool:
+        """Whether gradients are on their way to a step, or by hand may be."""
+        return self.training_loop is not None and self.training_loop.gradients_wait
+
+    @property
     def steps_left(self) -> float:
         """Optimizer steps until the run ends; infinite where nothing limits it."""
         state = self.run_state

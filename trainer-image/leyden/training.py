@@ -18,6 +18,7 @@ from leyden.errors import bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides, within
 from leyden.loaders import Source
+from leyden.metric_states import metrics_of
 from leyden.outputs import as_outputs, loss_of
 from leyden.states import RunningStage
 
@@ -35,7 +36,7 @@ class TrainingLoop:
         self.hooks = trainer.hooks
         self.scope = trainer.scope
         self.source = load_training_source(trainer)
-        self.loaded_epoch = trainer.current_epoch
+        self.loaded_epoch = trainer.resumed.get("loaded_epoch", trainer.current_epoch)
         self.validation = validation
         self.logs = trainer.new_logs(training=True)
         self.transfer = trainer.transfer
@@ -51,6 +52,8 @@ class TrainingLoop:
         self.batch_idx, self.total_batch_idx = self.state.batch_idx - 1, self.state.batches - 1
         """The batch that runs or ran last: in its epoch, and of all."""
         self.resumed_at = 0
+        self.gradients_wait = False
+        """Whether gradients are on their way to a step, or by hand may be."""
         self.exhausted = False
         self._opened: Iterator[Any] | None = None
         """The first epoch's batches: a loader draws a random number when it is opened, and Lightning's do at once."""
@@ -106,6 +109,8 @@ class TrainingLoop:
         trainer = self.trainer
         self._check_interval()
         if self._finished() or not trainer.num_training_batches:
+            self._restore_rng()
+            trainer.epoch_closed |= bool(self.state.batch_idx)
             return
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()
@@ -119,6 +124,7 @@ class TrainingLoop:
         self._bind_steps()
         if trainer.epoch_closed:
             self._restore_rng()
+            trainer.resumed = {}
         while not self._finished():
             if trainer.epoch_closed:
                 self.state.next_epoch()
@@ -131,6 +137,10 @@ class TrainingLoop:
         trainer = self.trainer
         if trainer.max_epochs != -1 and trainer.current_epoch >= trainer.max_epochs:
             return True
+        return self._is_cut_short()
+
+    def _is_cut_short(self) -> bool:
+        """The steps are taken, or a callback asked to stop and may."""
         return self.state.global_step >= self.max_steps or self._may_stop()
 
     def _may_stop(self) -> bool:
@@ -178,7 +188,8 @@ class TrainingLoop:
             next(iterator, None)
         if self.state.batch_idx:
             self._restore_rng()
-            self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device)
+            metrics = metrics_of(self.module)
+            self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device, metrics)
         return iterator
 
     def _of_all_ranks(self, left: float) -> float:
@@ -230,7 +241,10 @@ class TrainingLoop:
         unknown = math.isinf(self.batches)
         ahead = self._next(batches) if unknown else None
         self.exhausted = False
-        while state.global_step < self.max_steps and not (trainer.should_stop and self._may_stop()):
+        if state.rest:
+            last = trainer.is_last_batch = ahead is END if unknown else state.batch_idx >= self.batches
+            self._end_batch(last or state.batch_idx % trainer.accumulate_grad_batches == 0, last)
+        while not self._is_cut_short():
             if unknown:  # look one batch ahead to know the last
                 batch, ahead = ahead, self._next(batches)
                 last = ahead is END
@@ -270,22 +284,30 @@ class TrainingLoop:
             return False
         state.batch_idx = index + 1
         state.batches_stepped += due
+        self.gradients_wait = not due if self.automatic else state.global_step == steps
+        state.rest = "all"
         hooks.on_train_batch_end(self._output, batch, index)
         self.scope.leave_batch()
         self._output = self._batch = None
         if self.has_agent:
             trainer.tick()
-        if due and trainer.loggers:
-            trainer.log_step(self.logs)
-        if self.validates and self._validation_is_due(last):
-            self._validate(due)
+        self._end_batch(due, last)
+        return True
+
+    def _end_batch(self, due: bool, last: bool) -> None:
+        """What comes after the hooks. A checkpoint that they have saved is gone on from here."""
+        state, trainer = self.state, self.trainer
+        if state.rest == "all":
+            if due and trainer.loggers:
+                trainer.log_step(self.logs)
+            if self.validates and self._validation_is_due(last):
+                self._validate(due)
+        state.rest = ""
         if due and trainer.lr_scheduler_configs and self.automatic:
             optim.step_schedulers(trainer, "step", state.batch_idx, plateau=True)
-        # By hand, gradients may be on their way to a step, unless one was taken, or steps are not counted at all.
-        settled = due and (self.automatic or state.global_step != steps or not steps)
-        if settled and state.global_step < self.max_steps and (self.has_boundaries or self.stop_signal.received):
+        # An epoch that is over now is closed first: whoever resumes it would find that nothing is left to do.
+        if due and (self.has_boundaries or self.stop_signal.received) and not self._is_cut_short():
             trainer.boundary(epoch_ended=False)
-        return True
 
     def _take(self, batch: Any, index: int, due: bool) -> bool:
         """The step on a batch. Whether the epoch goes on: ``on_train_batch_start`` ends it with -1."""
@@ -304,7 +326,8 @@ class TrainingLoop:
             self._output = as_outputs(self.training_step(batch, index))
             return
         self._batch = batch
-        self._window_starts = index == self.resumed_at or index % self.trainer.accumulate_grad_batches == 0
+        resumes = index == self.resumed_at and not self.trainer.resumed.get("gradients")
+        self._window_starts = resumes or index % self.trainer.accumulate_grad_batches == 0
         if not due:
             with self.trainer.strategy.no_sync():
                 self._closure()

@@ -118,7 +118,7 @@ def _afterwards(spec: Spec) -> None:
     excluded = {
         "again": draws or _has(spec, "GradientAccumulationScheduler"),  # which Lightning then takes for a conflict
         "best": not _has(spec, "ModelCheckpoint") or _has(spec, "EMAWeightAveraging"),
-        "resume": draws or "reload_dataloaders_every_n_epochs" in spec["trainer"] or not _saves_whole_epochs(spec),
+        "resume": draws or not _saves_whole_epochs(spec),
     }
     spec["then"] = [] if module["fails"] else [stage for stage in then if not excluded.get(stage)]
     if "resume" in spec["then"]:  # Lightning would check again
@@ -167,3 +167,39 @@ def _reduce_metrics(spec: Spec) -> None:
     for logs in (module["logs"], module["val_logs"], module["test_logs"], *calls):
         for call in logs:
             call["options"] |= module["sync"]
+
+
+def _of_the_batch_before(call: Spec) -> bool:
+    return call["value"] == "loss" and call["hook"] in (*EARLY, "on_train_batch_start", "on_train_epoch_end")
+
+
+def resumable(spec: Spec) -> Spec:
+    """What of ``spec`` goes on where it was stopped."""
+    module, options = spec["module"], spec["trainer"]
+    module["fails"] = None
+    for name in ("fast_dev_run", "csv"):  # the one saves nothing, the other's files are compared elsewhere
+        options.pop(name, None)
+    calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
+    for logs in calls:  # that hook runs once more, and what programs keep of the batch before is lost
+        logs[:] = [call for call in logs if call["hook"] != "on_train_start" and not _of_the_batch_before(call)]
+    module["draws"] = [hook for hook in module["draws"] if hook != "on_train_end"]  # it does not run again
+    if "optimizer_zero_grad" in module["overrides"]:  # gradients that are there and zero are not kept
+        module["returns"] = "loss"
+    return spec
+
+
+def goes_on_from_files(spec: Spec) -> bool:
+    """Whether a run that is given a file of ModelCheckpoint ends as the run did that saved it."""
+    module = spec["module"]
+    saving = [callback["options"] for callback in spec["callbacks"] if callback["name"] == "ModelCheckpoint"]
+    if not saving or saving[0].get("save_weights_only"):
+        return False
+    if "devices" in spec["trainer"]:  # each process has a folder of its own
+        return False
+    if _has(spec, "EarlyStopping") or module["stops"] is not None or module["brings"]:  # it is to train on
+        return False
+    if any(optimizer["name"] == "LBFGS" for optimizer in module["optimizers"]):  # rounds by where its tensors lie
+        return False
+    calls = [*module["logs"], *module["val_logs"]]
+    after = {*module["draws"], *(call["hook"] for call in calls)}  # hooks that the module has after the callbacks
+    return not after & {"on_train_batch_end", "on_validation_end"}

@@ -70,7 +70,9 @@ def draw(number: int) -> Spec:
     trainer = _trainer(lots, module["manual"])
     callbacks = _callbacks(lots, module["manual"])
     then = [stage for stage in ("again", "validate", "test", "predict", "best", "resume") if lots.random() < 0.2]
-    return agreed({"data": data, "module": module, "trainer": trainer, "callbacks": callbacks, "then": then})
+    stop = lots.randint(1, 9)
+    found = {"data": data, "module": module, "trainer": trainer, "callbacks": callbacks, "then": then, "stop": stop}
+    return agreed(found)
 
 
 def _data(lots: Lots) -> Spec:

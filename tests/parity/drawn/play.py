@@ -20,7 +20,7 @@ def play(spec: Spec, seen: Seen) -> None:
     """Train as ``spec`` says, and what it says is done after that."""
     callbacks = [callback(wanted, seen.folder / "kept") for wanted in spec["callbacks"]]
     trainer = seen.trainer(**_options(spec, seen), callbacks=[Watching(seen, spec), *callbacks])
-    loaders, sources = _loaders(spec, seen)
+    loaders, sources = loaders_of(spec, seen)
     module = seen.watched(make(spec, loaders))
     _fit(trainer, module, sources, seen)
     for saver in trainer.checkpoint_callbacks:
@@ -70,7 +70,7 @@ def _resume(spec: Spec, seen: Seen) -> None:
     callbacks = [callback(wanted, seen.folder / "kept") for wanted in spec["callbacks"]]
     watching = Watching(seen, spec, metrics=False)
     trainer = seen.trainer(**options | {"max_epochs": 5}, callbacks=[watching, *callbacks])
-    loaders, sources = _loaders(spec, seen)
+    loaders, sources = loaders_of(spec, seen)
     _fit(trainer, seen.watched(make(spec, loaders)), sources, seen, ckpt_path=files[-1])
     seen.logged = before
     seen.trainers.remove(trainer)
@@ -157,7 +157,7 @@ def _val(data: Spec) -> Any:
     return pl.utilities.CombinedLoader(made, data["together"]) if data["together"] else made
 
 
-def _loaders(spec: Spec, seen: Seen) -> tuple[dict[str, Callable[[Any], Any]], dict[str, Any]]:
+def loaders_of(spec: Spec, seen: Seen) -> tuple[dict[str, Callable[[Any], Any]], dict[str, Any]]:
     """The loaders that are methods of the module, and what ``fit`` is given."""
     data = spec["data"]
     methods: dict[str, Callable[[Any], Any]] = {"train_dataloader": lambda self: _train(data)}

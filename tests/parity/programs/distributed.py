@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -358,3 +360,12 @@ def ddp_checks_by_time_and_step(seen: Seen) -> None:
     options = {**DDP, "val_check_interval": 2, "max_steps": 7, "max_epochs": -1, "enable_checkpointing": True}
     seen.trainer(**options, callbacks=[saver]).fit(seen.watched(Synchronized()), shuffled(16), loader(8))
     seen.values["kept"] = sorted(path.name for path in (seen.folder / "kept").glob("*.ckpt"))
+
+
+@distributed
+def ddp_saves_where_rank_0_says(seen: Seen) -> None:
+    """In a folder whose name tells the time or chance, for one."""
+    saver = pl.callbacks.ModelCheckpoint(seen.folder / str(os.environ["RANK"]), monitor="loss")
+    trainer = seen.trainer(**DDP, callbacks=[saver], enable_checkpointing=True)
+    trainer.fit(seen.watched(Synchronized()), shuffled(16))
+    seen.values["where"] = [Path(path).parent.name for path in (saver.best_model_path, *saver.best_k_models)]

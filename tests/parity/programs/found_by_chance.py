@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from parity.models import Data, Loaded, Trained, Whole, loader
 from parity.programs.checkpoints import files
-from parity.recording import Seen, different, program
+from parity.recording import Seen, program
 
 
 @program
@@ -114,8 +114,8 @@ def a_second_fit_makes_its_loaders_once(seen: Seen) -> None:
     trainer.fit(model)
 
 
-@different("a resumed run makes its loaders once, where Lightning makes them again for its first epoch")
-def a_resumed_run_makes_its_loaders_once(seen: Seen) -> None:
+@program
+def a_resumed_run_reloads_in_the_epochs_of_a_whole_one(seen: Seen) -> None:
     resumed(seen, reload_dataloaders_every_n_epochs=1)
 
 

@@ -73,6 +73,7 @@ class CheckpointDirectory(Callback):
         self._traced: list[signature.Traced | None] = []
         """The module's ``forward``, once it is known."""
         self._skipped: tuple[str, ...] = ()
+        self._goes_on = False
         self._ignored: frozenset[str] = frozenset()
         self._last_saved: tuple[int, int] | None = None
         self._next_time = 0.0
@@ -109,12 +110,13 @@ class CheckpointDirectory(Callback):
     def find(self, trainer: Trainer) -> Place | None:
         """The checkpoint that this run starts from. Rank 0 decides for all."""
         answer: Any = self._find() if trainer.is_global_zero else None
-        found, self._skipped = trainer.strategy.broadcast(answer)
+        found, self._skipped, self._goes_on = trainer.strategy.broadcast(answer)
         for reason in self._skipped:
             trainer.warn(f"checkpoint passed over: {reason}")
         return place(found) if found else None
 
-    def _find(self) -> tuple[str | None, tuple[str, ...]]:
+    def _find(self) -> tuple[str | None, tuple[str, ...], bool]:
+        """The checkpoint, why others are not taken, and whether it is of this run."""
         plan = self.plan
         store.prepare(self.directory, _job_attempt())
         if plan.resume.mode == "never":
@@ -122,18 +124,21 @@ class CheckpointDirectory(Callback):
         own = store.choose(self.directory, ignored=self._ignored)
         # A damaged one may be the newest for long: it must not push out those that this run commits.
         self._ignored |= own.damaged
-        stored, skipped = own.stored, own.skipped
+        stored, skipped, goes_on = own.stored, own.skipped, own.stored is not None
         if stored is None and plan.resume.mode == "other" and plan.resume.directory:
             other = store.choose(place(plan.resume.directory), plan.resume.step)
             stored, skipped = other.stored, skipped + other.skipped
             if stored is None:
                 why = "; ".join(other.skipped) or "empty"
                 raise MisconfigurationError(f"resume: {plan.resume.directory} holds no checkpoint to start from: {why}")
-        return (str(stored.path) if stored is not None else None), skipped
+        return (str(stored.path) if stored is not None else None), skipped, goes_on
 
     def resumed(self, trainer: Trainer) -> None:
-        """The run now stands where its newest checkpoint is."""
+        """The run now stands where its newest checkpoint is. One that was over stays over."""
         self._last_saved = _mark(trainer)
+        if self._goes_on and trainer.resumed.get("should_stop"):
+            trainer.should_stop = True
+            trainer.print("the run was told to stop there: name the checkpoint as ckpt_path to train on", flush=True)
 
     def _older_than_the_run(self) -> frozenset[str]:
         """What a run that starts afresh must leave alone: also after a restart, when its own checkpoints count."""
@@ -148,7 +153,8 @@ class CheckpointDirectory(Callback):
         """Whether the plan asks for a checkpoint at this boundary, as far as counting says it."""
         every, state = self.plan.every, trainer.run_state
         if every.steps is not None:
-            return not epoch_ended and state.global_step > 0 and state.global_step % every.steps == 0
+            stepped = not epoch_ended and not trainer.gradients_wait
+            return stepped and state.global_step > 0 and state.global_step % every.steps == 0
         if every.minutes is not None:
             return False
         return epoch_ended and (state.epoch + 1) % (every.epochs or 1) == 0
@@ -274,9 +280,9 @@ def _job_attempt() -> str:
 
 
 def _mark(trainer: Trainer) -> tuple[int, int]:
-    """Steps and whole epochs: what tells one boundary from another."""
+    """Batches and whole epochs: what tells one boundary from another."""
     state = trainer.run_state
-    return state.global_step, state.epoch + state.epoch_done
+    return state.batches, state.epoch + state.epoch_done
 
 
 def _wire(stored: store.Stored) -> Checkpoint:

@@ -112,16 +112,20 @@ class ModelCheckpoint(BestModels):
         self._folder = _absolute(place(given)) if given else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"monitor": self.monitor, "dirpath": self.dirpath, **self.books()}
+        saved = {"last_step_saved": self._last_step_saved, "deferred": self._deferred}
+        return {"monitor": self.monitor, "dirpath": self.dirpath, **self.books(), **saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Files in another directory are not this callback's to keep or remove; only the best one's path is taken."""
         if state_dict["dirpath"] == self.dirpath:
             self.restore_books(state_dict)
+            self._last_step_saved = state_dict.get("last_step_saved", self._last_step_saved)
+            self._deferred = state_dict.get("deferred", False)
         self.best_model_path = state_dict["best_model_path"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = self._folder = self.directory(trainer)
+        # Rank 0's: a name may tell the time, or chance.
+        folder = self._folder = _absolute(place(trainer.strategy.broadcast(str(self.directory(trainer)))))
         if self.save_last == "link" and not isinstance(folder, Path):
             raise bad_value("save_last", "link", f"None, True or False where dirpath is a URL, as {self.dirpath} is")
         if stage != "fit" or trainer.fast_dev_run:

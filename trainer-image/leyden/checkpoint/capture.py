@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from leyden import optim, rng
-from leyden.checkpoint import arguments, progress
+from leyden import metric_states, optim, rng
+from leyden.checkpoint import arguments, gradients, progress
 from leyden.checkpoint.plain import why_not_read
 from leyden.errors import MisconfigurationError
 from leyden.logs import merge_states
@@ -52,6 +52,8 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
             checkpoint["MixedPrecision"] = scaler.state_dict()
         checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
         checkpoint["leyden"].update(_position(trainer))
+        if waiting := gradients.waiting(trainer):
+            checkpoint["leyden"]["gradients"] = gathered(waiting)
     data = trainer.datamodule
     if data is not None:
         checkpoint[data.CHECKPOINT_HYPER_PARAMS_NAME] = data.hparams_name
@@ -91,10 +93,11 @@ def _without_weights(value: Any) -> Any:
 
 def _position(trainer: Trainer) -> dict[str, Any]:
     """Where the data stands, and what each rank holds alone."""
-    loop = trainer.training_loop
+    loop, metrics = trainer.training_loop, metric_states.metrics_of(trainer.lightning_module)
     mine = {
         "rng": rng.snapshot(trainer.strategy.device),
-        "logs": loop.logs.state_dict() if loop is not None and not trainer.run_state.epoch_done else {},
+        "logs": loop.logs.state_dict(metrics) if loop is not None and not trainer.run_state.epoch_done else {},
+        "metrics": metric_states.state_dict(metrics),
     }
     done = trainer.run_state.batch_idx - (loop.resumed_at if loop is not None else 0)
     accumulates, validation = trainer.accumulate_grad_batches, trainer.validate_loop
@@ -102,6 +105,8 @@ def _position(trainer: Trainer) -> dict[str, Any]:
     return {
         "ranks": trainer.strategy.gather_objects(mine),
         "sampler": loop.source.state_dict(done) if loop is not None else {},
+        "loaded_epoch": loop.loaded_epoch if loop is not None else trainer.current_epoch,
+        "should_stop": trainer.should_stop,
         "validation_batches": dict(validation.batches_seen) if validation is not None else {},
         # The next two where a hook has changed them, which ran at an epoch's start and will not run again.
         "accumulate_grad_batches": accumulates if accumulates != trainer.settings.accumulate_grad_batches else None,
@@ -149,15 +154,25 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     required = kept.get("requires_grad", {})
     for name, parameter in trainer.lightning_module.named_parameters() if required else ():
         parameter.requires_grad = required.get(name, parameter.requires_grad)
+    gradients.restore(trainer, kept.get("gradients", {}))
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-    trainer.resumed = {"sampler": kept.get("sampler", {}), **_share(kept.get("ranks", []), trainer)}
+    mine, metrics = _share(kept.get("ranks", []), trainer)
+    positions = ("sampler", "loaded_epoch", "should_stop")
+    trainer.resumed = {name: kept[name] for name in positions if name in kept} | mine
+    trainer.resumed["gradients"] = "gradients" in kept
+    known = metric_states.metrics_of(trainer.lightning_module)
+    metric_states.load_state_dict(known, metrics, trainer.strategy.device, trainer.warn)
 
 
-def _share(ranks: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:
-    """What this rank takes over: its own part at the same world size; else the sums go to rank 0."""
+def _share(ranks: list[dict[str, Any]], trainer: Trainer) -> tuple[dict[str, Any], list[metric_states.States]]:
+    """What this rank takes over: its own part at the same world size; else rank 0 takes the sums of all, and the metric
+    objects. The others go on with such objects as well, for all ranks compute them together."""
     if len(ranks) == trainer.world_size:
-        return ranks[trainer.global_rank]
+        mine = ranks[trainer.global_rank]
+        return mine, [mine.get("metrics", {})]
+    logs = merge_states([rank["logs"] for rank in ranks])
     if trainer.is_global_zero:
-        return {"logs": merge_states([rank["logs"] for rank in ranks])}
-    return {}
+        return {"logs": logs}, [rank.get("metrics", {}) for rank in ranks]
+    objects = {key: {**kept, "total": None, "weight": 0} for key, kept in logs.items() if kept.get("metric")}
+    return {"logs": objects}, []

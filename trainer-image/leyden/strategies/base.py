@@ -135,6 +135,10 @@ class Strategy:
         """Whole tensors into the optimizer."""
         optimizer.load_state_dict(state)
 
+    def placed(self, whole: Tensor, like: Tensor) -> Tensor:
+        """What this rank holds of a whole tensor, if it is one as ``like``."""
+        return whole.to(like.device)
+
     # Between ranks.
 
     def reduce_number(self, value: Any, op: str) -> Any:

@@ -114,6 +114,10 @@ class FSDPStrategy(DistributedStrategy):
         }
         optimizer.load_state_dict({**state, "state": shards} if state else state)
 
+    def placed(self, whole: Tensor, like: Tensor) -> Tensor:
+        shard: Tensor = _shard_like(like, super().placed(whole, like))
+        return shard
+
 
 def _check_policy(policy: Any) -> None:
     by_class = isinstance(policy, Collection) and all(isinstance(kind, type) for kind in policy)
