@@ -36,15 +36,16 @@ class Measured(nn.Module):
         self.sum = torchmetrics.SumMetric()
         errors = [torchmetrics.MeanSquaredError(), torchmetrics.MeanAbsoluteError()]
         self.several = torchmetrics.MetricCollection(errors)
+        self.together = self.mean + self.sum
         self.unused = torchmetrics.MeanMetric()
 
     def take(self, values: torch.Tensor) -> None:
-        for metric in (self.mean, self.all, self.sum):
+        for metric in (self.together, self.all):
             metric.update(values)
         self.several.update(values, values.flip(0) * 2)
 
     def computed(self) -> list[Any]:
-        return [metric.compute() for metric in (self.mean, self.all, self.sum, self.several)]
+        return [metric.compute() for metric in (self.mean, self.all, self.sum, self.several, self.together)]
 
 
 def held(module: nn.Module) -> metric_states.States:

@@ -41,26 +41,26 @@ def load_state_dict(
     metrics: dict[str, Any], parts: list[States], device: torch.device, warn: Callable[[str], None]
 ) -> None:
     """Take back what one rank held, or several where one rank takes over from them."""
-    for path, metric in metrics.items():
-        given = [part[path] for part in parts if path in part]
-        for index, kept in enumerate(given):
+    held = {path: [part[path] for part in parts if path in part] for path in metrics}
+    for path in filter(held.get, metrics):
+        metrics[path].reset()  # all of them first, since one may be made of others
+    for path, given in held.items():
+        metric = metrics[path]
+        for kept in given:
             state = nested.apply(kept["state"], torch.is_tensor, lambda tensor: tensor.to(device))
-            if not index:
-                _set(metric, state, kept["updates"])
-            elif not _merge(metric, state, kept["updates"]):
+            if not _take(metric, state, kept["updates"]):
                 warn(f"{path}: a {type(metric).__name__} cannot be merged over ranks and lacks a part of this epoch")
                 break
 
 
-def _set(metric: Any, state: dict[str, Any], updates: int) -> None:
-    metric.reset()
-    for name, value in state.items():
-        setattr(metric, name, value)
-    metric._update_count = updates
-
-
-def _merge(metric: Any, state: dict[str, Any], updates: int) -> bool:
+def _take(metric: Any, state: dict[str, Any], updates: int) -> bool:
+    """Add a state to what a metric holds. Whether that is possible."""
     mine = metric.update_count
+    if not mine or not state:  # one that is made of others has none
+        for name, value in state.items():
+            setattr(metric, name, value)
+        metric._update_count = mine + updates
+        return True
     metric._update_count = (mine + updates) / mine  # by which merge_state weighs a mean
     try:
         metric.merge_state(state)

@@ -109,8 +109,9 @@ class TrainingLoop:
         trainer = self.trainer
         self._check_interval()
         if self._finished() or not trainer.num_training_batches:
-            self._restore_rng()
             trainer.epoch_closed |= bool(self.state.batch_idx)
+            self._restore_rng()
+            trainer.resumed = {}
             return
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()

@@ -157,12 +157,12 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     gradients.restore(trainer, kept.get("gradients", {}))
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-    mine, metrics = _share(kept.get("ranks", []), trainer)
+    mine, states = _share(kept.get("ranks", []), trainer)
     positions = ("sampler", "loaded_epoch", "should_stop")
     trainer.resumed = {name: kept[name] for name in positions if name in kept} | mine
     trainer.resumed["gradients"] = "gradients" in kept
     known = metric_states.metrics_of(trainer.lightning_module)
-    metric_states.load_state_dict(known, metrics, trainer.strategy.device, trainer.warn)
+    metric_states.load_state_dict(known, states, trainer.strategy.device, trainer.warn)
 
 
 def _share(ranks: list[dict[str, Any]], trainer: Trainer) -> tuple[dict[str, Any], list[metric_states.States]]:
