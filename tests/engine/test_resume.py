@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ def run(
     directory: Path,
     kind: type[Regression],
     *callbacks: L.Callback,
-    every: int = 1,
+    every: int | None = 1,
     ckpt_path: Path | None = None,
     **options: Any,
 ) -> tuple[Any, ...]:
-    """What a run of two epochs of five batches came to, or what is left of it, with a checkpoint ``every`` n steps."""
+    """What a run of two epochs of five batches came to, or what is left of it. A checkpoint ``every`` n steps, or each
+    epoch."""
     torch.manual_seed(3)
     module, kept = kind(dropout=0.2), Kept()
     keeper = CheckpointDirectory(directory, every_n_steps=every, keep_last=100)
@@ -181,6 +183,19 @@ def test_a_run_that_was_told_to_stop_goes_on_from_a_path(tmp_path: Path) -> None
     newest = store.complete(tmp_path)[0].path
     trainer.fit(Regression(), loader(20, 4), loader(8, shuffle=False), ckpt_path=newest)
     assert trainer.global_step == 10
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        pytest.param(lambda: L.callbacks.EMAWeightAveraging(decay=0.9), id="ema"),
+        pytest.param(lambda: L.callbacks.StochasticWeightAveraging(0.01, swa_epoch_start=1), id="swa"),
+    ],
+)
+def test_a_run_that_is_over_ends_with_the_average(tmp_path: Path, averaging: Callable[[], L.Callback]) -> None:
+    whole, *_ = run(tmp_path, Regression, averaging(), every=None)
+    again, *_ = run(tmp_path, Regression, averaging(), every=None)
+    assert same(again, whole)
 
 
 def test_what_follows_a_run_that_is_over_draws_the_same(tmp_path: Path) -> None:

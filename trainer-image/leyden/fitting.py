@@ -41,6 +41,7 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
     hooks.bind()
     begin_logging(trainer)
     trainer.trained_at_first = capture.trains(trainer.lightning_module)
+    trainer.resumed = {}
     if checkpoint is not None:
         capture.restore_progress(trainer, checkpoint)
         if path is None and (keeper := trainer.checkpoint_directory) is not None:

@@ -111,7 +111,6 @@ class TrainingLoop:
         if self._finished() or not trainer.num_training_batches:
             trainer.epoch_closed |= bool(self.state.batch_idx)
             self._restore_rng()
-            trainer.resumed = {}
             return
         if not trainer.epoch_closed and not self.state.batch_idx:
             self._prepare_epoch()

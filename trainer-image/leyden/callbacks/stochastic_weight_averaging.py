@@ -110,6 +110,11 @@ class StochasticWeightAveraging(Callback):
             current.detach().copy_(average)
         update_bn(_training_batches(trainer), pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run whose checkpoint had left nothing to do ends with the average as well."""
+        if trainer.resumed:
+            self.on_train_end(trainer, pl_module)
+
     @property
     def _model(self) -> AveragedModel:
         assert self._average is not None, "setup() makes it for a fit"

@@ -64,6 +64,11 @@ class WeightAveraging(Callback):
         for average, current in _pairs(self._average.module, pl_module):
             current.data.copy_(average.data)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run whose checkpoint had left nothing to do ends with the average as well."""
+        if trainer.resumed:
+            self.on_train_end(trainer, pl_module)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Swap the weights and their average."""
         if not trainer.fitting:
