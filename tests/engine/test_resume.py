@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import leyden as L
-from engine import jobs
+from engine import jobs, waiting
 from engine.programs import SAVING, Kept, Regression, loader, same, weights
 from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory
@@ -110,9 +110,9 @@ def test_what_hooks_and_programs_change_is_resumed(
 
 @pytest.mark.parametrize("stopped_after", [pytest.param(3, id="in-an-epoch"), pytest.param(5, id="at-its-end")])
 def test_gradients_that_wait_for_their_step_are_resumed(tmp_path: Path, stopped_after: int) -> None:
-    whole = jobs.train_by_hand(str(tmp_path / "whole"))
-    assert jobs.train_by_hand(str(tmp_path / "broken"), stopped_after)["stopped"]
-    resumed = jobs.train_by_hand(str(tmp_path / "broken"))
+    whole = waiting.train_by_hand(str(tmp_path / "whole"))
+    assert waiting.train_by_hand(str(tmp_path / "broken"), stopped_after)["stopped"]
+    resumed = waiting.train_by_hand(str(tmp_path / "broken"))
     assert same(resumed["weights"], whole["weights"])
 
 
@@ -120,7 +120,7 @@ def test_gradients_that_wait_for_their_step_are_resumed(tmp_path: Path, stopped_
 @pytest.mark.parametrize("kind", ["full", "sharded"])
 def test_shards_of_gradients_are_resumed(tmp_path: Path, kind: str) -> None:
     whole, stopped, resumed = (
-        values(run_ranks(2, jobs.train_by_hand_in_shards, kind, str(tmp_path / name), after))
+        values(run_ranks(2, waiting.train_by_hand_in_shards, kind, str(tmp_path / name), after))
         for name, after in (("whole", None), ("broken", 2), ("broken", None))
     )
     assert all(rank["stopped"] for rank in stopped)
@@ -151,9 +151,9 @@ def test_a_file_of_model_checkpoint_is_gone_on_from(
 @pytest.mark.slow
 def test_two_ranks_go_on_while_they_accumulate(tmp_path: Path) -> None:
     directories = (tmp_path / "whole", tmp_path / "resumed")
-    whole = values(run_ranks(2, jobs.accumulate, str(directories[0])))
+    whole = values(run_ranks(2, waiting.accumulate, str(directories[0])))
     files = sorted((directories[0] / "kept").iterdir())
-    resumed = values(run_ranks(2, jobs.accumulate, str(directories[1]), str(files[0])))
+    resumed = values(run_ranks(2, waiting.accumulate, str(directories[1]), str(files[0])))
     for name, weight in whole[0].items():  # which ranks add up in another order
         torch.testing.assert_close(resumed[0][name], weight)
     assert same(resumed[0], resumed[1])
