@@ -71,14 +71,14 @@ class TrainerState:
         self.should_stop = False
         self.is_last_batch = False
         self.num_training_batches: float = math.inf
+        self.accumulate_grad_batches = self.settings.accumulate_grad_batches
+        """Batches that make a step; hooks may change it between epochs, also for later runs."""
         self.reset_run()
 
     def reset_run(self, keeps_optimizers: bool = False) -> None:
         """As before any run, but for how far training is, and the optimizers where the module stays the same."""
         self.scope = Scope()
         self.logs = self.new_logs()
-        self.accumulate_grad_batches = self.settings.accumulate_grad_batches
-        """Batches that make a step; callbacks may change it between epochs."""
         self.validate_loop: EvaluationLoop | None = None
         self.test_loop: EvaluationLoop | None = None
         self.predict_loop: EvaluationLoop | None = None

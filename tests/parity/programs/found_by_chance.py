@@ -115,6 +115,21 @@ def a_second_fit_makes_its_loaders_once(seen: Seen) -> None:
 
 
 @program
+def accumulation_that_a_hook_has_chosen_lasts(seen: Seen) -> None:
+    class Model(Trained):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                self.trainer.accumulate_grad_batches = 3
+
+    trainer = seen.trainer(max_epochs=2)
+    model = seen.watched(Model())
+    trainer.fit(model, loader())
+    trainer.validate(seen.watched(Whole()), loader(4), verbose=False)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(model, loader())
+
+
+@program
 def a_resumed_run_reloads_in_the_epochs_of_a_whole_one(seen: Seen) -> None:
     resumed(seen, reload_dataloaders_every_n_epochs=1)
 
