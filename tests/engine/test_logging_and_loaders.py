@@ -19,9 +19,10 @@ import leyden as L
 from engine.programs import QUIET, Regression, loader, samples
 from leyden.callbacks import BasePredictionWriter
 from leyden.errors import MisconfigurationError
-from leyden.loaders import GlobalBatches, Place, prepare
+from leyden.loaders import prepare
 from leyden.loggers import CSVLogger, JSONLinesLogger
 from leyden.metrics import Mean
+from leyden.samplers import GlobalBatches, Place
 
 
 class Logging(Regression):

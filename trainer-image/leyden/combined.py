@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from leyden.errors import MisconfigurationError, one_of
-from leyden.loaders import Source
+from leyden.loaders import Source, check_number
 
 MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
 
@@ -47,6 +47,10 @@ class CombinedLoader(Iterable[Triple]):
         self._flat = loaders
         self.iterables = tree_unflatten(loaders, self._shape)
 
+    def shaped(self, batches: Sequence[Any]) -> Any:
+        """A batch of each loader in the shape of the collection."""
+        return tree_unflatten(batches, self._shape)
+
     def __len__(self) -> int:
         """Batches of a pass. Raises ``TypeError`` where a loader's length is unknown."""
         sizes = [len(loader) for loader in self._flat]
@@ -60,21 +64,19 @@ class CombinedLoader(Iterable[Triple]):
                 for batch_idx, batch in enumerate(loader):
                     yield batch, batch_idx, index
             return
-        rows: Iterable[Sequence[Any]]
-        if self.mode == "min_size":
-            rows = zip(*self._flat, strict=False)
-        elif self.mode == "max_size":
-            rows = zip_longest(*self._flat)
-        else:
-            rows = _cycled(self._flat)
-        for batch_idx, batches in enumerate(rows):
-            yield tree_unflatten(batches, self._shape), batch_idx, 0
+        for batch_idx, batches in enumerate(_rows(self._flat, self.mode, set(range(len(self._flat))))):
+            yield self.shaped(batches), batch_idx, 0
 
 
-def _cycled(loaders: list[Any]) -> Iterator[list[Any]]:
+def _rows(loaders: list[Any], mode: str, running: set[int]) -> Iterator[Sequence[Any]]:
+    """A batch of each loader at a time; all are opened at once. ``running``: those that are not at their end yet."""
+    if mode == "min_size":
+        return zip(*loaders, strict=False)
+    return zip_longest(*loaders) if mode == "max_size" else _cycled(loaders, [iter(one) for one in loaders], running)
+
+
+def _cycled(loaders: list[Any], readers: list[Iterator[Any]], running: set[int]) -> Iterator[list[Any]]:
     """Batches of all loaders to the end of the longest; each of the others begins anew where it has ended."""
-    readers = [iter(loader) for loader in loaders]
-    running = set(range(len(loaders)))
     while running:
         batches = []
         for index, loader in enumerate(loaders):
@@ -89,11 +91,64 @@ def _cycled(loaders: list[Any]) -> Iterator[list[Any]]:
         yield batches
 
 
+class _Part:
+    """A prepared loader among several, of which a pass may have ended and the next begun."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.source.start_epoch(epoch)
+        self.ended = self._opened = False
+        """Whether the epoch has read it to its end."""
+        self._read = self._began = 0
+        """Batches since the epoch was started or resumed: that are read, and that were when the last pass began."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._opened:
+            self.source.rewind()
+            self.ended = True
+        self._opened, self._began = True, self._read
+        return self._counted(self.source.open())
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._read += 1
+            yield batch
+
+    def state_dict(self, batches: int) -> dict[str, Any]:
+        over = batches > self._read  # from where a loader that keeps its own place would begin anew
+        return {**self.source.state_dict(batches - self._began), "ended": self.ended, "over": over}
+
+    def load_state_dict(self, state: dict[str, Any], states: list[Any]) -> None:
+        mine = [states.pop(0)] if states and self.source.keeps_place else []
+        self.source.load_state_dict(state, [] if state.get("over") else mine)
+        self.ended = state.get("ended", False)
+
+
 @dataclass
 class CombinedSource(Source):
-    """A :class:`CombinedLoader` over prepared loaders. A resumed epoch reads again what it had read."""
+    """What of a :class:`CombinedLoader` a rank reads, each loader with a place of its own."""
 
-    parts: list[Source] = field(default_factory=list)
+    loader: CombinedLoader
+    parts: list[_Part] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        if self.loader.mode == "min_size":
+            return min(map(len, self.parts), default=0)
+        return max((len(part) for part in self.parts if not part.ended), default=0)
+
+    def open(self) -> Iterator[Any]:
+        running = {index for index, part in enumerate(self.parts) if not part.ended}
+        return map(self.loader.shaped, _rows(self.parts, self.loader.mode, running))
+
+    @property
+    def sized(self) -> bool:
+        return all(part.source.sized for part in self.parts)
 
     def start_epoch(self, epoch: int) -> None:
         for part in self.parts:
@@ -101,34 +156,24 @@ class CombinedSource(Source):
 
     def draw(self) -> None:
         for part in self.parts:
-            part.draw()
+            part.source.draw()
+
+    def note_place(self) -> None:
+        for part in self.parts:
+            part.source.note_place()
 
     @property
-    def sized(self) -> bool:
-        return all(part.sized for part in self.parts)
+    def states(self) -> list[Any]:
+        return [state for part in self.parts for state in part.source.states]
 
     def state_dict(self, batches: int) -> dict[str, Any]:
-        return {"orders": [list(part.batches.drawn) if part.batches is not None else [] for part in self.parts]}
+        return {"parts": [part.state_dict(batches) for part in self.parts]}
 
-    def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
-        self.start_epoch(epoch)
-        for part, orders in zip(self.parts, state.get("orders", []), strict=False):
-            if part.batches is not None:
-                part.batches.resume_orders = list(orders)
-        return batches_done
-
-
-class _Batches:
-    """The batches of a :class:`CombinedLoader` without their indices."""
-
-    def __init__(self, loader: CombinedLoader):
-        self.loader = loader
-
-    def __iter__(self) -> Iterator[Any]:
-        return (batch for batch, _, _ in self.loader)
-
-    def __len__(self) -> int:
-        return len(self.loader)
+    def load_state_dict(self, state: dict[str, Any], states: list[Any]) -> None:
+        if state.keys() - {"batches"}:
+            check_number(state, len(self.parts))
+        for part, own in zip(self.parts, state.get("parts", [state] * len(self.parts)), strict=True):
+            part.load_state_dict(own, states)
 
 
 Prepare = Callable[[Any], Source]
@@ -159,10 +204,7 @@ def for_evaluation(loaders: Any, prepare: Prepare) -> list[Source]:
 
 
 def _combined(loaders: CombinedLoader, prepare: Prepare) -> Source:
-    parts = [prepare(loader) for loader in loaders.flattened]
-    mine = CombinedLoader(loaders.iterables, loaders.mode)
-    mine.flattened = [part.loader for part in parts]
-    return CombinedSource(_Batches(mine), loaders.iterables, parts=parts)
+    return CombinedSource(loaders, loaders.iterables, parts=[_Part(prepare(loader)) for loader in loaders.flattened])
 
 
 def _flatten(loaders: Any) -> tuple[list[Any], TreeSpec]:

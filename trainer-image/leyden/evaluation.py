@@ -172,7 +172,7 @@ class EvaluationLoop:
         source.start_epoch(self.trainer.run_state.epoch)
         if self.stage is PREDICT:
             source.watch_indices()
-        return iter(source.loader if self.batches[index] else ())
+        return source.open() if self.batches[index] else iter(())
 
     def _run_loader(self, index: int, batches: Iterator[Any], limit: float, kept: list[Any] | None) -> None:
         source, several = self._sources[index], len(self._sources) > 1

@@ -1,8 +1,7 @@
 """Data loaders over ranks and over restarts.
 
-A loader over a map-style data set gets a batch sampler of Leyden's own, which takes the order of samples from the
-user's sampler and cuts it into *global* batches: of each, a rank takes every ``world_size``-th sample. So one number,
-the samples consumed, says where an epoch stands, whatever the number of ranks.
+A loader over a map-style data set gets a batch sampler of Leyden's own, see :mod:`leyden.samplers`. Others give again
+what they had given when a run goes on, unless they know by themselves where they stand.
 """
 
 from __future__ import annotations
@@ -10,167 +9,35 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from leyden import rng
 from leyden.errors import bad_value
+from leyden.samplers import (
+    GlobalBatches,
+    GlobalSamples,
+    Place,
+    WholeBatches,
+    generators,
+    record,
+    replay,
+    set_generators,
+)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A rank's share of the samples, and whether short batches are filled up so that all ranks take as many steps."""
+@runtime_checkable
+class Stateful(Protocol):
+    """A loader that knows by itself where it stands, as torchdata's ``StatefulDataLoader`` does."""
 
-    rank: int = 0
-    world_size: int = 1
-    pad: bool = False
+    def state_dict(self) -> dict[str, Any]: ...
 
-
-OWN = (RandomSampler, SequentialSampler, range)
-"""Samplers whose order follows from their own generator alone, so that no other need be put aside."""
-
-
-class GlobalBatches(Sampler[list[int]]):
-    """The batches of one rank, from sample ``cursor`` of the epoch's global order on.
-
-    In one process the order is drawn exactly as torch would draw it. Across ranks it follows from the seed and the
-    epoch alone, as torch's ``DistributedSampler`` does it. With ``pad`` the epoch's last batch repeats at most
-    ``world_size - 1`` samples, where fewer than ``world_size`` are left, so that each rank has one.
-    """
-
-    def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool, place: Place):
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-        self.place = place
-        self.epoch = 0
-        self.cursor = 0
-        self.drawn: list[dict[str, Any]] = []
-        """What the orders of the epoch's passes followed from, so that they can be drawn again."""
-        self.given: list[list[int]] | None = None
-        """Batches given in this pass, where somebody asks for them."""
-        self.resume_orders: list[dict[str, Any]] = []
-        """What the next orders follow from instead of being drawn."""
-
-    @property
-    def samples(self) -> int:
-        """Number of samples in an epoch, over all ranks."""
-        return len(self.sampler)  # type: ignore[arg-type]  # map-style samplers are sized
-
-    @property
-    def whole(self) -> int:
-        """Number of samples in a batch of all ranks."""
-        return self.batch_size * self.place.world_size
-
-    def __len__(self) -> int:
-        left, whole = max(0, self.samples - self.cursor), self.whole
-        if self.drop_last:
-            return left // whole
-        steps, rest = divmod(left, whole)
-        return steps + (rest > (0 if self.place.pad else self.place.rank))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order, whole = self._order()[self.cursor :], self.whole
-        for start in range(0, len(order), whole):
-            batch = order[start : start + whole]
-            if self.drop_last and len(batch) < whole:
-                return
-            if self.place.pad and len(batch) < self.place.world_size:
-                batch = (batch * self.place.world_size)[: self.place.world_size]
-            mine = batch[self.place.rank :: self.place.world_size]
-            if mine:
-                if self.given is not None:
-                    self.given.append(mine)
-                yield mine
-
-    def _order(self) -> list[int]:
-        again = bool(self.resume_orders)
-        source = self.resume_orders.pop(0) if again else self._source()
-        self.drawn.append(source)
-        if not again and "rng" in source:
-            return list(self.sampler)
-        if "seed" in source and type(self.sampler) in OWN:
-            return list(_seeded(self.sampler, source["seed"]))
-        with rng.isolated():
-            return self._draw(source)
-
-    def _source(self) -> dict[str, Any]:
-        """What the next order follows from: a number, or the generators as they are."""
-        if self.place.world_size > 1:
-            return {"seed": rng.global_seed() + self.epoch}
-        if type(self.sampler) in (SequentialSampler, range):
-            return {"seed": 0}
-        generator = getattr(self.sampler, "generator", None)
-        if type(self.sampler) is RandomSampler and generator is None:
-            return {"seed": int(torch.empty((), dtype=torch.int64).random_().item())}  # as it draws it by itself
-        return {"rng": rng.snapshot(), "generator": None if generator is None else generator.get_state()}
-
-    def _draw(self, source: dict[str, Any]) -> list[int]:
-        """The order that follows from a source of randomness."""
-        if "seed" in source:
-            torch.default_generator.manual_seed(source["seed"])  # torch.manual_seed would touch those of devices too
-            return list(_seeded(self.sampler, source["seed"]))
-        sampler = copy.copy(self.sampler)
-        rng.restore(source["rng"])
-        if source["generator"] is not None:  # then the sampler had one when this was recorded, which goes on
-            sampler.generator.set_state(source["generator"])  # type: ignore[attr-defined]  # as that one had
-        return list(sampler)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Begin an epoch from its first sample."""
-        self.epoch = epoch
-        self.cursor = 0
-        self.drawn, self.resume_orders = [], []
-
-
-def _seeded(sampler: Iterable[int], seed: int) -> Iterable[int]:
-    """A copy of a sampler whose own generator, if it has one, starts from a seed."""
-    mine: Any = copy.copy(sampler)
-    if hasattr(mine, "generator"):
-        mine.generator = torch.Generator().manual_seed(seed)
-    seeded: Iterable[int] = mine
-    return seeded
-
-
-class GlobalSamples(Sampler[int]):
-    """:class:`GlobalBatches` one index at a time, for loaders that do not batch."""
-
-    def __init__(self, batches: GlobalBatches):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[int]:
-        return (batch[0] for batch in self.batches)
-
-
-class Watched:
-    """A batch sampler of the user's own."""
-
-    def __init__(self, batches: Any):
-        self.batches = batches
-        self.given: list[list[int]] | None = None
-        """Batches given in this pass, where somebody asks for them."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "batches":  # a copy in the making has none yet
-            raise AttributeError(name)
-        return getattr(self.batches, name)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            if self.given is not None:
-                self.given.append(list(batch))
-            yield batch
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -181,21 +48,48 @@ class Source:
     given: Any = None
     """The loader or loaders as the user gave them."""
     batches: GlobalBatches | None = None
-    """``None`` where the order is not Leyden's to keep: iterable data sets, batch samplers of the user's own."""
-    watched: GlobalBatches | Watched | None = None
-    """What can say which samples each batch has."""
+    """``None`` where the order is not Leyden's to keep: iterable data sets, samplers without a length."""
+    place: Place = field(default_factory=Place)
+    behind: int = 0
+    """Batches of this rank that were read before the epoch was resumed, where the order is not Leyden's."""
+    _again: int = 0
+    """How many of them the loader gives once more."""
+    _opening: dict[str, Any] | None = None
+    """The generators when the epoch's batches were asked for first, where the order is not Leyden's."""
+    _generators: list[torch.Tensor] = field(default_factory=list)
+    """What those of the loader's own go on from in the epoch that is resumed."""
+    _noted: Any = None
+
+    @cached_property
+    def _own(self) -> Stateful | None:
+        return self.loader if self.batches is None and isinstance(self.loader, Stateful) else None
 
     def __len__(self) -> int:
-        return len(self.loader)  # type: ignore[arg-type]  # asked only where `sized`
+        return max(0, len(self.loader) - self.behind)  # type: ignore[arg-type]  # asked only where `sized`
+
+    def open(self) -> Iterator[Any]:
+        """The batches that are left of the epoch. Moves the generators, where the order is not Leyden's."""
+        if self.batches is None:
+            if self._opening is not None:
+                replay(self._opening, *self._owners)
+            else:
+                self._opening = record(*self._owners)
+        batches = iter(self.loader)
+        for _ in range(self._again):
+            next(batches, None)
+        set_generators(self._generators, *self._owners)
+        self._again, self._generators = 0, []
+        return batches
+
+    @property
+    def _owners(self) -> tuple[Any, ...]:
+        """Of generators that orders may follow from."""
+        return (self.loader, self.batches.sampler if self.batches is not None else None)
 
     @property
     def sized(self) -> bool:
         """Whether the number of batches is known."""
-        try:
-            len(self)
-        except (TypeError, NotImplementedError):
-            return False
-        return True
+        return _is_sized(self)
 
     def batch_limit(self, limit: int | float | None, field: str = "") -> float:
         """Batches to take of an epoch: all, a number, or a part. Infinite where unknown.
@@ -214,11 +108,17 @@ class Source:
         return int(total * limit) if limit else 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Tell samplers which epoch begins."""
+        """Begin an epoch from its first batch, and tell samplers which it is."""
+        self._noted = None
+        self.rewind()
         if self.batches is not None:
             self.batches.start_epoch(epoch)
-        owners = [getattr(self.loader, name, None) for name in ("sampler", "batch_sampler")]
-        samplers: list[Any] = [sampler for owner in owners for sampler in (owner, getattr(owner, "sampler", None))]
+        samplers: list[Any] = []
+        for name in ("sampler", "batch_sampler"):
+            sampler = getattr(self.loader, name, None)
+            while sampler is not None and len(samplers) < 8:
+                samplers.append(sampler)
+                sampler = getattr(sampler, "sampler", None)
         for sampler in {id(sampler): sampler for sampler in samplers if hasattr(sampler, "set_epoch")}.values():
             sampler.set_epoch(epoch)
 
@@ -229,37 +129,78 @@ class Source:
 
     def indices_of(self, batch_idx: int) -> list[int]:
         """Samples of a batch that was read since :meth:`start_epoch`, if ``watch_indices`` was called; else none."""
-        given = self.watched.given if self.watched is not None else None
+        given = self.batches.given if self.batches is not None else None
         return given[batch_idx] if given is not None else []
 
     def watch_indices(self) -> None:
         """Keep which samples each batch from now on has."""
-        if self.watched is not None:
-            self.watched.given = []
+        if self.batches is not None:
+            self.batches.given = []
 
     def take_all(self) -> None:
         """Let no sample be left out for want of a whole batch: a prediction is of each."""
-        if isinstance(self.watched, GlobalBatches):
-            self.watched.drop_last = False
-        elif self.watched is not None and hasattr(self.watched.batches, "drop_last"):
-            self.watched.batches = copy.copy(self.watched.batches)
-            self.watched.batches.drop_last = False
+        if self.batches is not None:
+            self.batches.take_all()
+
+    def rewind(self) -> None:
+        """Begin with the first batch when it is opened next."""
+        self.behind = self._again = 0
+        self._opening, self._generators = None, []
+        if self.batches is not None:
+            self.batches.cursor = 0
+
+    @property
+    def _shards(self) -> int:
+        """How many ranks have an order of their own."""
+        return self.place.world_size // (self.batches.place.world_size if self.batches is not None else 1)
 
     def state_dict(self, batches: int) -> dict[str, Any]:
         """Where the epoch stands after ``batches`` batches since it was started or resumed."""
+        states = [generator.get_state() for generator in generators(*self._owners)]
+        kept: dict[str, Any] = {"shards": self._shards, "generators": states}
         if self.batches is None:
-            return {}
+            return {**kept, "batches": self.behind + batches, "opening": self._opening}
         consumed = self.batches.cursor + batches * self.batches.whole
-        return {"samples": min(self.batches.samples, consumed), "orders": list(self.batches.drawn)}
+        orders = self.batches.drawn[-1:] or self.batches.resume_orders  # not drawn again yet
+        return {**kept, "samples": min(self.batches.samples, consumed), "orders": orders}
 
-    def load_state_dict(self, state: dict[str, Any], epoch: int, batches_done: int) -> int:
-        """Go on where a :meth:`state_dict` says. Returns how many batches must be read and thrown away instead."""
-        self.start_epoch(epoch)
-        if self.batches is None or not state:
-            return batches_done
-        self.batches.cursor = state["samples"]
-        self.batches.resume_orders = list(state["orders"])
-        return 0
+    def load_state_dict(self, state: dict[str, Any], states: list[Any]) -> None:
+        """Go on where a :meth:`state_dict` says, in an epoch that was started. Takes its own of the :attr:`states`.
+
+        A number of batches alone is enough. Other ranks than had read them go on behind their share of it. Raises
+        ``MisconfigurationError`` where there are more or fewer loaders now.
+        """
+        check_number(state, 1)
+        self._generators = state.get("generators", [])
+        set_generators(self._generators, *self._owners)
+        before = state.get("shards", self._shards)
+        if self.batches is not None:
+            done = state.get("samples", state.get("batches", 0) * self.batches.whole)
+            self.batches.cursor = min(self.batches.samples, done * before // self._shards)
+            self.batches.resume_orders = list(state.get("orders", ()))
+            return
+        self.behind = state.get("batches", 0) * before // self._shards
+        if self._own is not None and states:
+            self._own.load_state_dict(states.pop(0))
+        else:
+            self._again, self._opening = self.behind, state.get("opening")
+
+    @property
+    def keeps_place(self) -> bool:
+        """Whether the loader knows by itself where it stands."""
+        return self._own is not None
+
+    def note_place(self) -> None:
+        """Let :attr:`states` be those of now, also when batches are fetched ahead of their turn."""
+        if self._own is not None:
+            self._noted = copy.deepcopy(self._own.state_dict())
+
+    @property
+    def states(self) -> list[Any]:
+        """What loaders that know by themselves where they stand say of it."""
+        if self._own is None:
+            return []
+        return [self._noted if self._noted is not None else self._own.state_dict()]
 
 
 def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool = False) -> Source:
@@ -270,28 +211,51 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise bad_value("a loader", type(loader).__qualname__, "a DataLoader or any iterable of batches")
     if not isinstance(loader, DataLoader):
-        return Source(loader, loader)
+        return Source(loader, loader, place=place)
     given = loader
     if rng.seeds_workers() and loader.worker_init_fn is None:
         loader = _with(loader, "worker_init_fn", partial(rng.seed_worker, rank=place.rank))
     if isinstance(loader.dataset, IterableDataset):
-        return Source(loader, given)
+        return Source(loader, given, place=place)
     batched: Any = loader.batch_sampler
-    if batched is not None and type(batched) is not BatchSampler:
-        watched = Watched(batched)
-        return Source(_with(loader, "batch_sampler", watched), given, watched=watched)
-    sampler: Any = batched.sampler if batched is not None else loader.sampler
-    if not hasattr(sampler, "__len__"):  # it may be endless
-        return Source(loader, given)
-    if isinstance(sampler, DistributedSampler) or not distribute:
-        place = Place(pad=place.pad)
+    own = batched is not None and type(batched) is not BatchSampler
+    sampler: Any = batched if own else (loader if batched is None else batched).sampler
+    share = _share(sampler, place, distribute)
+    if not _is_sized(sampler):  # it may be endless
+        if share.world_size > 1 and own:
+            allowed = "one with a length, or use_distributed_sampler=False where each rank's has batches of its own"
+            raise bad_value("a batch sampler over several ranks", type(sampler).__qualname__, allowed)
+        return Source(loader, given, place=place)
     if sequential and isinstance(sampler, RandomSampler):
         sampler = range(len(loader.dataset))
     if batched is None:
-        batches = GlobalBatches(sampler, 1, False, place)
-        return Source(_with(loader, "sampler", GlobalSamples(batches)), given, batches, batches)
-    batches = GlobalBatches(sampler, batched.batch_size, batched.drop_last, place)
-    return Source(_with(loader, "batch_sampler", batches), given, batches, batches)
+        batches = GlobalBatches(sampler, 1, False, share)
+        return Source(_with(loader, "sampler", GlobalSamples(batches)), given, batches, place)
+    batches = (
+        WholeBatches(sampler, share) if own else GlobalBatches(sampler, batched.batch_size, batched.drop_last, share)
+    )
+    return Source(_with(loader, "batch_sampler", batches), given, batches, place)
+
+
+def check_number(state: dict[str, Any], loaders: int) -> None:
+    """Whether a :meth:`Source.state_dict` is of so many loaders."""
+    kept = len(state.get("parts", [state]))
+    if kept != loaders:
+        raise bad_value("the number of training loaders", loaders, f"{kept}, of which the checkpoint holds the places")
+
+
+def _share(sampler: Any, place: Place, distribute: bool) -> Place:
+    """What of a sampler's order a rank reads: all of it where the sampler's is the rank's own."""
+    theirs = any(isinstance(one, DistributedSampler) for one in (sampler, getattr(sampler, "sampler", None)))
+    return Place(pad=place.pad) if theirs or not distribute else place
+
+
+def _is_sized(one: Any) -> bool:
+    try:
+        len(one)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _with(loader: DataLoader[Any], name: str, value: Any) -> DataLoader[Any]:

@@ -77,6 +77,13 @@ def global_seed() -> int:
     return int(os.environ.get(SEED_VARIABLE, "0"))
 
 
+def seed_host(seed: int) -> None:
+    """Seed Python, NumPy, and torch on the CPU alone, where ``torch.manual_seed`` would seed devices too."""
+    random.seed(seed)
+    numpy.random.seed(seed % (MAX_SEED + 1))
+    torch.default_generator.manual_seed(seed)
+
+
 def snapshot(device: torch.device | None = None) -> dict[str, Any]:
     """The state of all generators of this process, of types that ``torch.load(weights_only=True)`` reads."""
     version, numbers, gauss = random.getstate()

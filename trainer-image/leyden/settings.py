@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -183,6 +184,17 @@ def _clipping(value: Any, algorithm: Any) -> str | None:
     if name is not None and name not in CLIP_ALGORITHMS:
         raise one_of("gradient_clip_algorithm", algorithm, CLIP_ALGORITHMS)
     return name
+
+
+def check_interval(settings: Settings, batches: float) -> None:
+    """Whether an epoch of so many batches, infinite where unknown, can be validated as often as asked."""
+    interval, within_epochs = settings.val_check_interval, settings.check_val_every_n_epoch is not None
+    if within_epochs and isinstance(interval, int) and 0 < batches < interval:
+        allowed = f"at most the {batches:.0f} batches of an epoch; check_val_every_n_epoch=None counts across epochs"
+        raise bad_value("val_check_interval", interval, allowed)
+    if isinstance(interval, float) and interval != 1.0 and math.isinf(batches):
+        allowed = "1.0 or a number of batches, for the training loader does not know how many it has"
+        raise bad_value("val_check_interval", interval, allowed)
 
 
 def forbid_with_manual_optimization(settings: Settings) -> None:

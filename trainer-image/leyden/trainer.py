@@ -29,7 +29,7 @@ from leyden.elastic import Agreement, RankDirectory
 from leyden.errors import MisconfigurationError, SIGTERMException, bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
-from leyden.loaders import Place, Source, prepare
+from leyden.loaders import Source, prepare
 from leyden.loggers import Logger
 from leyden.loops import FitLoop
 from leyden.module import LightningModule
@@ -38,6 +38,7 @@ from leyden.profilers import Profiler
 from leyden.profilers import choose as choose_profiler
 from leyden.reporting import Reporting
 from leyden.requeue import requeue
+from leyden.samplers import Place
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.states import TrainerFn
 from leyden.strategies import Strategy, choose_strategy

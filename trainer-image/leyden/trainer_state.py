@@ -361,6 +361,6 @@ class TrainerState:
     def samples_per_step(self) -> int | None:
         """Samples that all ranks take in an optimizer step, where the loader is Leyden's to know."""
         batches = self.training_source.batches if self.training_source is not None else None
-        if batches is None:
+        if batches is None or not batches.counts_samples:
             return None
         return batches.whole * self.accumulate_grad_batches

@@ -14,12 +14,12 @@ from torch import Tensor
 from leyden import optim, rng
 from leyden.checkpoint.signature import few_samples, likely_calls
 from leyden.combined import END, for_training
-from leyden.errors import bad_value
 from leyden.evaluation import EvaluationLoop, bind_step
 from leyden.hooks import overrides, within
 from leyden.loaders import Source
 from leyden.metric_states import metrics_of
 from leyden.outputs import as_outputs, loss_of
+from leyden.settings import check_interval
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ class TrainingLoop:
         self.exhausted = False
         self._opened: Iterator[Any] | None = None
         """The first epoch's batches: a loader draws a random number when it is opened, and Lightning's do at once."""
-        self._skip = 0
         self._batch: Any = None
         self._output: Any = None
         self._window_starts = True
@@ -107,7 +106,8 @@ class TrainingLoop:
     def run(self) -> None:
         """Train until the settings or a callback say stop; nothing happens where they say so before the first batch."""
         trainer = self.trainer
-        self._check_interval()
+        if self.validates:
+            check_interval(trainer.settings, trainer.num_training_batches)
         if self._finished() or not trainer.num_training_batches:
             trainer.epoch_closed |= bool(self.state.batch_idx)
             self._restore_rng()
@@ -123,6 +123,7 @@ class TrainingLoop:
         self.hooks.bind()
         self._bind_steps()
         if trainer.epoch_closed:
+            self._place_source()
             self._restore_rng()
             trainer.resumed = {}
         while not self._finished():
@@ -171,21 +172,26 @@ class TrainingLoop:
             trainer.training_source = None
             self.source, self.loaded_epoch = load_training_source(trainer), state.epoch
         self.resumed_at = state.batch_idx
-        resumed = trainer.resumed.get("sampler", {}) if state.batch_idx else {}
-        self._skip = self.source.load_state_dict(resumed, state.epoch, state.batch_idx)
-        left = self.source.batch_limit(None) + (state.batch_idx - self._skip)
+        self.source.start_epoch(state.epoch)
+        if state.batch_idx:
+            self._place_source()
+        left = self.source.batch_limit(None) + state.batch_idx
         limit = trainer.settings.limit_train_batches
         if limit is not None:
             left = min(limit, left) if isinstance(limit, int) else (left if math.isinf(left) else int(left * limit))
         self.batches = trainer.num_training_batches = self._of_all_ranks(left)
 
+    def _place_source(self) -> None:
+        """Let the training loader go on where the run stands."""
+        resumed = self.trainer.resumed
+        place = resumed.get("sampler") or {"batches": self.state.batch_idx}
+        self.source.load_state_dict(place, resumed.get("loaders", []))
+
     def _open(self) -> Iterator[Any]:
         """An iterator over the epoch's batches that are left."""
         trainer = self.trainer
-        batches = iter(self.source.loader)
+        batches = self.source.open()
         iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", batches)
-        for _ in range(self._skip):
-            next(iterator, None)
         if self.state.batch_idx:
             self._restore_rng()
             metrics = metrics_of(self.module)
@@ -200,19 +206,6 @@ class TrainingLoop:
         self.lengths_differ = bool(trainer.strategy.reduce_boolean_decision(not self.source.sized, all=False))
         least = float(trainer.strategy.reduce_number(left, "min"))
         return least if math.isinf(least) else int(least)
-
-    def _check_interval(self) -> None:
-        trainer, batches = self.trainer, self.trainer.num_training_batches
-        every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
-        if self.validates and every is not None and isinstance(interval, int) and 0 < batches < interval:
-            raise bad_value(
-                "val_check_interval",
-                interval,
-                f"at most the {batches:.0f} batches of an epoch; check_val_every_n_epoch=None counts across epochs",
-            )
-        if self.validates and isinstance(interval, float) and interval != 1.0 and math.isinf(batches):
-            allowed = "1.0 or a number of batches, for the training loader does not know how many it has"
-            raise bad_value("val_check_interval", interval, allowed)
 
     def _restore_rng(self) -> None:
         kept = self.trainer.resumed.get("rng")
@@ -239,14 +232,14 @@ class TrainingLoop:
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
         unknown = math.isinf(self.batches)
-        ahead = self._next(batches) if unknown else None
+        ahead = self._look_ahead(batches) if unknown else None
         self.exhausted = False
         if state.rest:
             last = trainer.is_last_batch = ahead is END if unknown else state.batch_idx >= self.batches
             self._end_batch(last or state.batch_idx % trainer.accumulate_grad_batches == 0, last)
         while not self._is_cut_short():
             if unknown:  # look one batch ahead to know the last
-                batch, ahead = ahead, self._next(batches)
+                batch, ahead = ahead, self._look_ahead(batches)
                 last = ahead is END
             elif state.batch_idx < self.batches:
                 batch = self._next(batches)
@@ -256,7 +249,12 @@ class TrainingLoop:
             trainer.is_last_batch = last
             if batch is END or not self.run_batch(batch, last) or last:
                 self.exhausted = trainer.is_last_batch = True
+                self.source.note_place()
                 return
+
+    def _look_ahead(self, batches: Iterator[Any]) -> Any:
+        self.source.note_place()
+        return self._next(batches)
 
     def _next(self, batches: Iterator[Any]) -> Any:
         """The next batch, or ``END``, which it is for all ranks as soon as one of them has no more."""

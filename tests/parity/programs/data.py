@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import (
     BatchSampler,
@@ -281,3 +282,59 @@ def loaders_that_do_not_know_their_length(seen: Seen) -> None:
         trainer = seen.trainer(max_epochs=1)
         trainer.fit(seen.watched(Whole()), Unknown(error), Unknown(error))
         seen.values.setdefault("batches", []).append(trainer.num_training_batches)
+
+
+class KeepsPlace:
+    """A loader that knows by itself where it stands."""
+
+    def __init__(self) -> None:
+        self.batches, self.position = list(loader(10)), 0
+
+    def __iter__(self) -> Any:
+        while self.position < len(self.batches):
+            self.position += 1
+            yield self.batches[self.position - 1]
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]
+
+
+class KeepsPlaceAndLength(KeepsPlace):
+    def __iter__(self) -> Any:
+        self.position %= len(self.batches)  # at its end, which nobody has asked for
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+@program
+def a_loader_that_keeps_its_own_place(seen: Seen) -> None:
+    placed(seen, KeepsPlaceAndLength)
+
+
+@different("what is fetched ahead to know the last batch is not counted; Lightning leaves that batch out")
+def a_loader_that_keeps_its_own_place_and_no_length(seen: Seen) -> None:
+    placed(seen, KeepsPlace)
+
+
+def placed(seen: Seen, kind: type[Any]) -> None:
+    class Model(Trained):
+        dropout = 0.0
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.values.setdefault("read", []).append((batch_idx, float(batch[0].sum())))
+            return super().training_step(batch, batch_idx)
+
+    kept = seen.folder / "kept"
+    saving = ModelCheckpoint(kept, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+    options = {"max_epochs": 2, "log_every_n_steps": 50}  # a row that was due where it saved comes first with Leyden
+    seen.trainer(callbacks=[saving], **options).fit(seen.watched(Model()), kind())
+    for path in sorted(kept.iterdir()):
+        loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]["state_dict"]
+        seen.values.setdefault("states", []).append([path.name, loops])
+        seen.trainer(**options).fit(seen.watched(Model()), kind(), ckpt_path=path)

@@ -140,5 +140,5 @@ def _training_batches(trainer: Trainer) -> Iterator[Any]:
     source = trainer.training_source
     assert source is not None, "training has read it"
     source.start_epoch(trainer.current_epoch)
-    for batch in islice(source.loader, trainer.run_state.batch_idx):
+    for batch in islice(source.open(), trainer.run_state.batch_idx):
         yield trainer.transfer(batch, 0)

@@ -30,12 +30,13 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
     """
     gathered: Callable[[Any], Any] = trainer.strategy.whole if whole else lambda state: state
     module, state = trainer.lightning_module, trainer.run_state
+    loaders = trainer.training_loop.source.states if trainer.training_loop is not None else []
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": state.global_step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
         "state_dict": gathered(module.state_dict()),
-        "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization),
+        "loops": progress.to_loops(state, trainer.epoch_closed, module.automatic_optimization, loaders),
         "leyden": {
             "run": state.state_dict(),
             **arguments.of_module(module),
@@ -51,7 +52,7 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
         checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
-        checkpoint["leyden"].update(_position(trainer))
+        checkpoint["leyden"].update(_position(trainer, loaders))
         if waiting := gradients.waiting(trainer):
             checkpoint["leyden"]["gradients"] = gathered(waiting)
     data = trainer.datamodule
@@ -91,20 +92,21 @@ def _without_weights(value: Any) -> Any:
     return type(value)(map(_without_weights, value)) if type(value) in (list, tuple) else value
 
 
-def _position(trainer: Trainer) -> dict[str, Any]:
+def _position(trainer: Trainer, loaders: list[Any]) -> dict[str, Any]:
     """Where the data stands, and what each rank holds alone."""
     loop, metrics = trainer.training_loop, metric_states.metrics_of(trainer.lightning_module)
+    done = trainer.run_state.batch_idx - (loop.resumed_at if loop is not None else 0)
     mine = {
+        "sampler": loop.source.state_dict(done) if loop is not None else {},
+        "loaders": loaders,
         "rng": rng.snapshot(trainer.strategy.device),
         "logs": loop.logs.state_dict(metrics) if loop is not None and not trainer.run_state.epoch_done else {},
         "metrics": metric_states.state_dict(metrics),
     }
-    done = trainer.run_state.batch_idx - (loop.resumed_at if loop is not None else 0)
     accumulates, validation = trainer.accumulate_grad_batches, trainer.validate_loop
     module, first = trainer.lightning_module, trainer.trained_at_first
     return {
         "ranks": trainer.strategy.gather_objects(mine),
-        "sampler": loop.source.state_dict(done) if loop is not None else {},
         "loaded_epoch": loop.loaded_epoch if loop is not None else trainer.current_epoch,
         "should_stop": trainer.should_stop,
         "validation_batches": dict(validation.batches_seen) if validation is not None else {},
@@ -157,9 +159,12 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     gradients.restore(trainer, kept.get("gradients", {}))
     metrics = kept.get("callback_metrics", {})
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-    mine, states = _share(kept.get("ranks", []), trainer)
-    positions = ("sampler", "loaded_epoch", "should_stop")
+    ranks = kept.get("ranks", [])
+    mine, states = _share(ranks, trainer)
+    positions = ("loaded_epoch", "should_stop")
     trainer.resumed = {name: kept[name] for name in positions if name in kept} | mine
+    if not ranks:
+        trainer.resumed["loaders"] = progress.loaders_of(checkpoint)
     trainer.resumed["gradients"] = "gradients" in kept
     known = metric_states.metrics_of(trainer.lightning_module)
     metric_states.load_state_dict(known, states, trainer.strategy.device, trainer.warn)
@@ -172,7 +177,8 @@ def _share(ranks: list[dict[str, Any]], trainer: Trainer) -> tuple[dict[str, Any
         mine = ranks[trainer.global_rank]
         return mine, [mine.get("metrics", {})]
     logs = merge_states([rank["logs"] for rank in ranks])
+    place = {"sampler": ranks[0]["sampler"]} if ranks else {}
     if trainer.is_global_zero:
-        return {"logs": logs}, [rank.get("metrics", {}) for rank in ranks]
+        return {**place, "logs": logs}, [rank.get("metrics", {}) for rank in ranks]
     objects = {key: {**kept, "total": None, "weight": 0} for key, kept in logs.items() if kept.get("metric")}
-    return {"logs": objects}, []
+    return {**place, "logs": objects}, []

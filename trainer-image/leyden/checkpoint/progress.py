@@ -9,8 +9,12 @@ from leyden.run_state import RunState
 STAGES = ("ready", "started", "processed", "completed")
 
 
-def to_loops(state: RunState, closed: bool, automatic: bool) -> dict[str, Any]:
-    """``checkpoint["loops"]`` as Lightning reads it. ``closed``: the epoch's end is behind the run.
+LOADERS = "combined_loader"
+
+
+def to_loops(state: RunState, closed: bool, automatic: bool, loaders: list[Any]) -> dict[str, Any]:
+    """``checkpoint["loops"]`` as Lightning reads it. ``closed``: the epoch's end is behind the run. ``loaders``: the
+    states of training loaders that have one.
 
     In mid-epoch it looks as it does in Lightning's ``on_train_batch_end``: processed and not yet completed.
     """
@@ -23,7 +27,7 @@ def to_loops(state: RunState, closed: bool, automatic: bool) -> dict[str, Any]:
     }
     by_loop, by_hand = (state.global_step, 0) if automatic else (0, state.global_step)
     fit = {
-        "state_dict": {},
+        "state_dict": {LOADERS: loaders} if loaders else {},
         "epoch_progress": {key: dict(zip(STAGES, epochs, strict=True)) for key in ("current", "total")},
         "epoch_loop.state_dict": {"_batches_that_stepped": state.batches_stepped - middle},
         "epoch_loop.batch_progress": batches,
@@ -60,3 +64,9 @@ def from_loops(checkpoint: dict[str, Any]) -> RunState:
     unfinished = batches["total"]["processed"] > batches["total"]["completed"]
     state.batches_stepped = fit.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", 0) + unfinished
     return state
+
+
+def loaders_of(checkpoint: dict[str, Any]) -> list[Any]:
+    """The states of training loaders that have one, where Lightning saves those of rank 0."""
+    found: list[Any] = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).get(LOADERS, [])
+    return found

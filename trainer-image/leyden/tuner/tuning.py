@@ -199,7 +199,8 @@ def _samples(probe: Trainer) -> float:
     loops = (probe.validate_loop, probe.test_loop, probe.predict_loop)
     sources = [source for loop in loops if loop is not None for source in loop.load()]
     sources += [probe.training_source] if probe.training_source is not None else []
-    known = [source.batches.samples for source in sources if source.batches is not None]
+    orders = [source.batches for source in sources if source.batches is not None]
+    known = [order.samples for order in orders if order.counts_samples]
     return max(known, default=math.inf)
 
 
