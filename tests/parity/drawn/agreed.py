@@ -35,6 +35,9 @@ def _data(spec: Spec) -> None:
     for loader in data["train"] if module["batch_norm"] else ():  # statistics are of more than one sample
         size = max(2, loader["batch_size"])
         loader |= {"count": max(4, loader["count"]), "batch_size": size, "drop_last": True, "stream": False}
+    cut_short = module["skips"] is not None or "limit_train_batches" in options or data["several"] == "min_size"
+    if cut_short:  # the next epoch would go on in its middle, and end early
+        data["train"] = [loader | {"own": None} if loader["own"] == "place" else loader for loader in data["train"]]
     if any(loader["stream"] for loader in data["train"]):  # nobody knows half of it
         for name in ("limit_train_batches", "val_check_interval"):
             if isinstance(options.get(name), float):
@@ -141,7 +144,7 @@ def agreed_across_ranks(spec: Spec) -> Spec:
     data, module, options = spec["data"], spec["module"], spec["trainer"]
     for loader in (*data["train"], *data["val"]):  # as many samples for each rank, which Lightning would fill up to
         size = loader["batch_size"]
-        loader |= {"count": max(2, loader["count"] // (2 * size)) * 2 * size, "stream": False}
+        loader |= {"count": max(2, loader["count"] // (2 * size)) * 2 * size, "stream": False, "own": None}
     for loader in data["train"]:
         loader["shuffle"] = True  # which Lightning does in any case
     module["batch_norm"] = False  # whose statistics Lightning takes from each rank by itself
@@ -177,6 +180,8 @@ def resumable(spec: Spec) -> Spec:
     """What of ``spec`` goes on where it was stopped."""
     module, options = spec["module"], spec["trainer"]
     module["fails"] = None
+    for loader in spec["data"]["train"]:  # Lightning does not draw from it to its end
+        loader["own"] = "generator" if loader["own"] == "batches" and loader["count"] % 2 else loader["own"]
     for name in ("fast_dev_run", "csv"):  # the one saves nothing, the other's files are compared elsewhere
         options.pop(name, None)
     calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
@@ -201,5 +206,7 @@ def goes_on_from_files(spec: Spec) -> bool:
     if any(optimizer["name"] == "LBFGS" for optimizer in module["optimizers"]):  # rounds by where its tensors lie
         return False
     calls = [*module["logs"], *module["val_logs"]]
+    if any(call["value"] == "loss" for call in module["val_logs"]):
+        return False  # of the batch before, which the program keeps for itself
     after = {*module["draws"], *(call["hook"] for call in calls)}  # hooks that the module has after the callbacks
     return not after & {"on_train_batch_end", "on_validation_end"}

@@ -94,6 +94,7 @@ def _loader(lots: Lots, shuffle: bool = False) -> Spec:
         "drop_last": lots.random() < 0.15,
         "shuffle": shuffle and lots.random() < 0.5,
         "stream": lots.random() < 0.12,
+        "own": shuffle and lots.perhaps(0.12, lots.choice(("batches", "place"))),
     }
 
 

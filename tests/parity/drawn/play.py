@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from parity.drawn.agreed import Spec
 from parity.drawn.module import Drawn, callback, make
-from parity.models import Stream, batches, samples
+from parity.models import KeepsPlaceAndLength, Stream, batches, samples
 from parity.recording import Seen, capture
 
 
@@ -136,11 +137,26 @@ class Watching(pl.Callback):
         self._note("end", trainer)
 
 
-def _loader(wanted: Spec) -> DataLoader[Any]:
+def _loader(wanted: Spec) -> Any:
     if wanted["stream"]:
         return DataLoader(Stream(wanted["count"]), wanted["batch_size"])
-    options = {"shuffle": wanted["shuffle"], "drop_last": wanted["drop_last"]}
-    return DataLoader(samples(wanted["count"]), wanted["batch_size"], **options)
+    data, size, options = samples(wanted["count"]), wanted["batch_size"], {"drop_last": wanted["drop_last"]}
+    if wanted["own"] == "place":
+        return KeepsPlaceAndLength(DataLoader(data, size, **options))
+    options["shuffle"] = wanted["shuffle"]
+    if wanted["own"] == "batches":
+        order = RandomSampler(data) if wanted["shuffle"] else SequentialSampler(data)
+        return DataLoader(data, batch_sampler=Backwards(order, size, wanted["drop_last"]))
+    if wanted["own"] == "generator":
+        options["generator"] = torch.Generator().manual_seed(5)
+    return DataLoader(data, size, **options)
+
+
+class Backwards(BatchSampler):
+    """Batches that are not torch's own."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch[::-1] for batch in super().__iter__())
 
 
 def _train(data: Spec) -> Any:

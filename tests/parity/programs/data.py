@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import UserDict, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from parity.models import Data, Stream, Trained, Whole, batches, loader, samples
+from parity.models import Data, KeepsPlace, KeepsPlaceAndLength, Stream, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, different, program
 
 
@@ -284,45 +285,17 @@ def loaders_that_do_not_know_their_length(seen: Seen) -> None:
         seen.values.setdefault("batches", []).append(trainer.num_training_batches)
 
 
-class KeepsPlace:
-    """A loader that knows by itself where it stands."""
-
-    def __init__(self) -> None:
-        self.batches, self.position = list(loader(10)), 0
-
-    def __iter__(self) -> Any:
-        while self.position < len(self.batches):
-            self.position += 1
-            yield self.batches[self.position - 1]
-        self.position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position = state["position"]
-
-
-class KeepsPlaceAndLength(KeepsPlace):
-    def __iter__(self) -> Any:
-        self.position %= len(self.batches)  # at its end, which nobody has asked for
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
 @program
 def a_loader_that_keeps_its_own_place(seen: Seen) -> None:
-    placed(seen, KeepsPlaceAndLength)
+    placed(seen, lambda: KeepsPlaceAndLength(loader(10)))
 
 
 @different("what is fetched ahead to know the last batch is not counted; Lightning leaves that batch out")
 def a_loader_that_keeps_its_own_place_and_no_length(seen: Seen) -> None:
-    placed(seen, KeepsPlace)
+    placed(seen, lambda: KeepsPlace(loader(10)))
 
 
-def placed(seen: Seen, kind: type[Any]) -> None:
+def placed(seen: Seen, make: Callable[[], Any]) -> None:
     class Model(Trained):
         dropout = 0.0
 
@@ -333,8 +306,8 @@ def placed(seen: Seen, kind: type[Any]) -> None:
     kept = seen.folder / "kept"
     saving = ModelCheckpoint(kept, filename="{step}", every_n_train_steps=3, save_top_k=-1)
     options = {"max_epochs": 2, "log_every_n_steps": 50}  # a row that was due where it saved comes first with Leyden
-    seen.trainer(callbacks=[saving], **options).fit(seen.watched(Model()), kind())
+    seen.trainer(callbacks=[saving], **options).fit(seen.watched(Model()), make())
     for path in sorted(kept.iterdir()):
         loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]["state_dict"]
         seen.values.setdefault("states", []).append([path.name, loops])
-        seen.trainer(**options).fit(seen.watched(Model()), kind(), ckpt_path=path)
+        seen.trainer(**options).fit(seen.watched(Model()), make(), ckpt_path=path)
