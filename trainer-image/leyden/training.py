@@ -135,10 +135,8 @@ class TrainingLoop:
         self.hooks.on_train_end()
 
     def _finished(self) -> bool:
-        trainer = self.trainer
-        if trainer.max_epochs != -1 and trainer.current_epoch >= trainer.max_epochs:
-            return True
-        return self._is_cut_short()
+        most = self.trainer.max_epochs
+        return (most != -1 and self.trainer.current_epoch >= most) or self._is_cut_short()
 
     def _is_cut_short(self) -> bool:
         """The steps are taken, or a callback asked to stop and may."""

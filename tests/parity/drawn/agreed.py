@@ -124,8 +124,10 @@ def _afterwards(spec: Spec) -> None:
         "resume": draws or not _saves_whole_epochs(spec),
     }
     spec["then"] = [] if module["fails"] else [stage for stage in then if not excluded.get(stage)]
-    if "resume" in spec["then"]:  # Lightning would check again
+    if "resume" in spec["then"]:  # Lightning would check again, and reload in other epochs than a whole run
         spec["trainer"]["num_sanity_val_steps"] = 0
+        if spec["trainer"].get("reload_dataloaders_every_n_epochs") == 2:
+            del spec["trainer"]["reload_dataloaders_every_n_epochs"]
 
 
 def _saves_whole_epochs(spec: Spec) -> bool:
