@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from leyden.callbacks import CheckpointDirectory
 from leyden.combined import CombinedLoader, for_training
 from leyden.errors import MisconfigurationError
 from leyden.loaders import prepare
-from leyden.samplers import Place
+from leyden.samplers import GlobalBatches, Place
 
 Samples = list[Any]
 
@@ -306,3 +307,13 @@ def test_another_number_of_loaders_is_refused(tmp_path: Path) -> None:
     trained(tmp_path / "one", loader(20, 4), killed_after=3)
     with pytest.raises(MisconfigurationError, match=r"number of training loaders.*1, of which the checkpoint holds"):
         trained(tmp_path / "one", Sized(), among_others=True)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_the_order_of_a_data_set_takes_no_memory(world_size: int) -> None:
+    batches = GlobalBatches(SequentialSampler(range(1_000_000)), 4, False, Place(0, world_size))
+    tracemalloc.start()
+    first = next(iter(batches))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first == [0, world_size, 2 * world_size, 3 * world_size] and most < 1_000_000, f"{most} bytes"

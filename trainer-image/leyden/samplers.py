@@ -95,7 +95,7 @@ class GlobalBatches(Sampler[list[int]]):
         if not again and "rng" in source:
             return self._asked()
         if "seed" in source and type(self.sampler) in OWN:
-            return list(_seeded(self.sampler, source["seed"]))
+            return _seeded(self.sampler, source["seed"])
         with rng.isolated():
             return self._draw(source)
 
