@@ -55,7 +55,7 @@ class EvaluationLoop:
         """Batches of a pass, by loader; infinite where unknown."""
         self._outputs: list[list[Any]] = []
         self.epoch_batch_indices: list[list[list[int]]] = []
-        """Samples of each batch, by loader, where the loader is Leyden's to know."""
+        """Samples of each batch that is kept, by loader, where the loader is Leyden's to know."""
         self.current_batch_indices: list[int] = []
         self.has_run = False
         """Whether a pass is behind us; a sanity check is none."""
@@ -186,8 +186,9 @@ class EvaluationLoop:
             if kept is not None:
                 kept.append(nested.move(output, "cpu"))
             if self.stage is PREDICT:
-                self.current_batch_indices = source.indices_of(batch_idx)
-                self.epoch_batch_indices[index].append(self.current_batch_indices)
+                self.current_batch_indices = source.next_indices()
+                if kept is not None:
+                    self.epoch_batch_indices[index].append(self.current_batch_indices)
             on_end(output, batch, batch_idx, *which)
             output = None  # it may be large, and the next is computed before this name takes it
             scope.leave_batch()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -127,15 +128,15 @@ class Source:
         if isinstance(self.loader, DataLoader):
             torch.empty((), dtype=torch.int64).random_(generator=self.loader.generator)
 
-    def indices_of(self, batch_idx: int) -> list[int]:
-        """Samples of a batch that was read since :meth:`start_epoch`, if ``watch_indices`` was called; else none."""
+    def next_indices(self) -> list[int]:
+        """Samples of the next batch since :meth:`watch_indices`; none where they are not known."""
         given = self.batches.given if self.batches is not None else None
-        return given[batch_idx] if given is not None else []
+        return given.popleft() if given else []
 
     def watch_indices(self) -> None:
         """Keep which samples each batch from now on has."""
         if self.batches is not None:
-            self.batches.given = []
+            self.batches.given = deque()
 
     def take_all(self) -> None:
         """Let no sample be left out for want of a whole batch: a prediction is of each."""

@@ -7,6 +7,7 @@ The order of an epoch is the user's sampler's. It is cut into *global* batches: 
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -50,8 +51,8 @@ class GlobalBatches(Sampler[list[int]]):
         self.cursor = 0
         self.drawn: list[dict[str, Any]] = []
         """What the orders of the epoch's passes followed from, so that they can be drawn again."""
-        self.given: list[list[int]] | None = None
-        """Batches given in this pass, where somebody asks for them."""
+        self.given: deque[list[int]] | None = None
+        """Batches given that nobody has looked at yet, where somebody does."""
         self.resume_orders: list[dict[str, Any]] = []
         """What the next orders follow from instead of being drawn."""
 
