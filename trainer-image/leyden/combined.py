@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -130,12 +130,12 @@ class _Part:
         self.ended = state.get("ended", False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CombinedSource(Source):
     """What of a :class:`CombinedLoader` a rank reads, each loader with a place of its own."""
 
     loader: CombinedLoader
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[_Part]
 
     def __len__(self) -> int:
         if self.loader.mode == "min_size":
@@ -145,10 +145,6 @@ class CombinedSource(Source):
     def open(self) -> Iterator[Any]:
         running = {index for index, part in enumerate(self.parts) if not part.ended}
         return map(self.loader.shaped, _rows(self.parts, self.loader.mode, running))
-
-    @property
-    def sized(self) -> bool:
-        return all(part.source.sized for part in self.parts)
 
     def start_epoch(self, epoch: int) -> None:
         for part in self.parts:
@@ -204,7 +200,8 @@ def for_evaluation(loaders: Any, prepare: Prepare) -> list[Source]:
 
 
 def _combined(loaders: CombinedLoader, prepare: Prepare) -> Source:
-    return CombinedSource(loaders, loaders.iterables, parts=[_Part(prepare(loader)) for loader in loaders.flattened])
+    parts = [_Part(prepare(loader)) for loader in loaders.flattened]
+    return CombinedSource(loader=loaders, given=loaders.iterables, parts=parts)
 
 
 def _flatten(loaders: Any) -> tuple[list[Any], TreeSpec]:

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -29,6 +29,7 @@ from leyden.samplers import (
     record,
     replay,
     set_generators,
+    within,
 )
 
 
@@ -41,56 +42,42 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Source:
-    """A loader as the loops use it, with its place in the epoch."""
+    """A loader as the loops use it, with its place in the epoch. A resumed epoch reads again what it had read, from the
+    generators as they were, unless the loader knows by itself where it stands."""
 
     loader: Iterable[Any]
-    given: Any = None
+    given: Any
     """The loader or loaders as the user gave them."""
-    batches: GlobalBatches | None = None
-    """``None`` where the order is not Leyden's to keep: iterable data sets, samplers without a length."""
     place: Place = field(default_factory=Place)
     behind: int = 0
-    """Batches of this rank that were read before the epoch was resumed, where the order is not Leyden's."""
+    """Batches of this rank that were read before the epoch was resumed."""
     _again: int = 0
-    """How many of them the loader gives once more."""
+    """How many batches behind us the loader gives once more."""
     _opening: dict[str, Any] | None = None
-    """The generators when the epoch's batches were asked for first, where the order is not Leyden's."""
+    """The generators when the epoch's batches were asked for first."""
     _generators: list[torch.Tensor] = field(default_factory=list)
     """What those of the loader's own go on from in the epoch that is resumed."""
     _noted: Any = None
 
-    @cached_property
-    def _own(self) -> Stateful | None:
-        return self.loader if self.batches is None and isinstance(self.loader, Stateful) else None
-
     def __len__(self) -> int:
         return max(0, len(self.loader) - self.behind)  # type: ignore[arg-type]  # asked only where `sized`
-
-    def open(self) -> Iterator[Any]:
-        """The batches that are left of the epoch. Moves the generators, where the order is not Leyden's."""
-        if self.batches is None:
-            if self._opening is not None:
-                replay(self._opening, *self._owners)
-            else:
-                self._opening = record(*self._owners)
-        batches = iter(self.loader)
-        for _ in range(self._again):
-            next(batches, None)
-        set_generators(self._generators, *self._owners)
-        self._again, self._generators = 0, []
-        return batches
-
-    @property
-    def _owners(self) -> tuple[Any, ...]:
-        """Of generators that orders may follow from."""
-        return (self.loader, self.batches.sampler if self.batches is not None else None)
 
     @property
     def sized(self) -> bool:
         """Whether the number of batches is known."""
         return _is_sized(self)
+
+    @property
+    def samples(self) -> int | None:
+        """Of an epoch, over all ranks, where that can be told."""
+        return None
+
+    @property
+    def samples_per_batch(self) -> int | None:
+        """The same of a batch."""
+        return None
 
     def batch_limit(self, limit: int | float | None, field: str = "") -> float:
         """Batches to take of an epoch: all, a number, or a part. Infinite where unknown.
@@ -112,58 +99,65 @@ class Source:
         """Begin an epoch from its first batch, and tell samplers which it is."""
         self._noted = None
         self.rewind()
-        if self.batches is not None:
-            self.batches.start_epoch(epoch)
-        samplers: list[Any] = []
-        for name in ("sampler", "batch_sampler"):
-            sampler = getattr(self.loader, name, None)
-            while sampler is not None and len(samplers) < 8:
-                samplers.append(sampler)
-                sampler = getattr(sampler, "sampler", None)
-        for sampler in {id(sampler): sampler for sampler in samplers if hasattr(sampler, "set_epoch")}.values():
-            sampler.set_epoch(epoch)
+        owners = (getattr(self.loader, name, None) for name in ("sampler", "batch_sampler"))
+        samplers = {id(sampler): sampler for owner in owners for sampler in within(owner)}
+        for sampler in samplers.values():
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+
+    def rewind(self) -> None:
+        """Begin with the first batch when it is opened next."""
+        self.behind = self._again = 0
+        self._opening, self._generators = None, []
+
+    def open(self) -> Iterator[Any]:
+        """The batches that are left of the epoch. Moves the generators where it is resumed."""
+        if self._opening is not None:
+            replay(self._opening, *self._owners)
+        else:
+            self._opening = record(*self._owners)
+        batches = iter(self.loader)
+        for _ in range(self._again):
+            next(batches, None)
+        self._again = 0
+        self._restore_generators()
+        return batches
+
+    @property
+    def _owners(self) -> tuple[Any, ...]:
+        """Of generators that orders may follow from."""
+        return (self.loader,)
+
+    def _restore_generators(self) -> None:
+        set_generators(self._generators, *self._owners)
+        self._generators = []
 
     def draw(self) -> None:
         """Draw the random number that a DataLoader draws when it is opened."""
         if isinstance(self.loader, DataLoader):
             torch.empty((), dtype=torch.int64).random_(generator=self.loader.generator)
 
-    def next_indices(self) -> list[int]:
-        """Samples of the next batch since :meth:`watch_indices`; none where they are not known."""
-        given = self.batches.given if self.batches is not None else None
-        return given.popleft() if given else []
+    # For predictions.
 
     def watch_indices(self) -> None:
-        """Keep which samples each batch from now on has."""
-        if self.batches is not None:
-            self.batches.given = deque()
+        """Keep which samples each batch from now on has, where that can be told."""
+
+    def next_indices(self) -> list[int]:
+        """Samples of the next batch since :meth:`watch_indices`; none where they are not known."""
+        return []
 
     def take_all(self) -> None:
         """Let no sample be left out for want of a whole batch: a prediction is of each."""
-        if self.batches is not None:
-            self.batches.take_all()
 
-    def rewind(self) -> None:
-        """Begin with the first batch when it is opened next."""
-        self.behind = self._again = 0
-        self._opening, self._generators = None, []
-        if self.batches is not None:
-            self.batches.cursor = 0
-
-    @property
-    def _shards(self) -> int:
-        """How many ranks have an order of their own."""
-        return self.place.world_size // (self.batches.place.world_size if self.batches is not None else 1)
+    # For checkpoints.
 
     def state_dict(self, batches: int) -> dict[str, Any]:
         """Where the epoch stands after ``batches`` batches since it was started or resumed."""
-        states = [generator.get_state() for generator in generators(*self._owners)]
-        kept: dict[str, Any] = {"shards": self._shards, "generators": states}
-        if self.batches is None:
-            return {**kept, "batches": self.behind + batches, "opening": self._opening}
-        consumed = self.batches.cursor + batches * self.batches.whole
-        orders = self.batches.drawn[-1:] or self.batches.resume_orders  # not drawn again yet
-        return {**kept, "samples": min(self.batches.samples, consumed), "orders": orders}
+        done = {"batches": self.behind + batches, "shards": self.place.world_size, "opening": self._opening}
+        return done | self._own_generators()
+
+    def _own_generators(self) -> dict[str, Any]:
+        return {"generators": [generator.get_state() for generator in generators(*self._owners)]}
 
     def load_state_dict(self, state: dict[str, Any], states: list[Any]) -> None:
         """Go on where a :meth:`state_dict` says, in an epoch that was started. Takes its own of the :attr:`states`.
@@ -174,34 +168,98 @@ class Source:
         check_number(state, 1)
         self._generators = state.get("generators", [])
         set_generators(self._generators, *self._owners)
-        before = state.get("shards", self._shards)
-        if self.batches is not None:
-            done = state.get("samples", state.get("batches", 0) * self.batches.whole)
-            self.batches.cursor = min(self.batches.samples, done * before // self._shards)
-            self.batches.resume_orders = list(state.get("orders", ()))
-            return
-        self.behind = state.get("batches", 0) * before // self._shards
-        if self._own is not None and states:
-            self._own.load_state_dict(states.pop(0))
+        self._go_on(state, states)
+
+    def _go_on(self, state: dict[str, Any], states: list[Any]) -> None:
+        ranks = self.place.world_size
+        self.behind = state.get("batches", 0) * state.get("shards", ranks) // ranks
+        if self._stateful is not None and states:
+            self._stateful.load_state_dict(states.pop(0))
         else:
             self._again, self._opening = self.behind, state.get("opening")
 
     @property
+    def _stateful(self) -> Stateful | None:
+        return self.loader if isinstance(self.loader, Stateful) else None
+
+    @property
     def keeps_place(self) -> bool:
         """Whether the loader knows by itself where it stands."""
-        return self._own is not None
+        return self._stateful is not None
 
     def note_place(self) -> None:
         """Let :attr:`states` be those of now, also when batches are fetched ahead of their turn."""
-        if self._own is not None:
-            self._noted = copy.deepcopy(self._own.state_dict())
+        if self._stateful is not None:
+            self._noted = copy.deepcopy(self._stateful.state_dict())
 
     @property
     def states(self) -> list[Any]:
         """What loaders that know by themselves where they stand say of it."""
-        if self._own is None:
+        if self._stateful is None:
             return []
-        return [self._noted if self._noted is not None else self._own.state_dict()]
+        return [self._noted if self._noted is not None else self._stateful.state_dict()]
+
+
+@dataclass(kw_only=True)
+class OrderedSource(Source):
+    """A loader over a map-style data set, whose order Leyden keeps."""
+
+    batches: GlobalBatches
+
+    @property
+    def samples(self) -> int | None:
+        return self.batches.samples if self.batches.counts_samples else None
+
+    @property
+    def samples_per_batch(self) -> int | None:
+        return self.batches.whole if self.batches.counts_samples else None
+
+    def start_epoch(self, epoch: int) -> None:
+        self.batches.start_epoch(epoch)
+        super().start_epoch(epoch)
+
+    def rewind(self) -> None:
+        super().rewind()
+        self.batches.cursor = 0
+
+    def open(self) -> Iterator[Any]:
+        batches = iter(self.loader)
+        self._restore_generators()
+        return batches
+
+    @property
+    def _owners(self) -> tuple[Any, ...]:
+        return (self.loader, self.batches.sampler)
+
+    def watch_indices(self) -> None:
+        self.batches.given = deque()
+
+    def next_indices(self) -> list[int]:
+        return self.batches.given.popleft() if self.batches.given else []
+
+    def take_all(self) -> None:
+        self.batches.take_all()
+
+    @property
+    def _shards(self) -> int:
+        """How many ranks have an order of their own."""
+        return self.place.world_size // self.batches.place.world_size
+
+    def state_dict(self, batches: int) -> dict[str, Any]:
+        consumed = self.batches.cursor + batches * self.batches.whole
+        orders = self.batches.drawn[-1:] or self.batches.resume_orders  # not drawn again yet
+        done = {"samples": min(self.batches.samples, consumed), "shards": self._shards, "orders": orders}
+        return done | self._own_generators()
+
+    def _go_on(self, state: dict[str, Any], states: list[Any]) -> None:
+        done = state.get("samples", state.get("batches", 0) * self.batches.whole)
+        shared_out = done * state.get("shards", self._shards) // self._shards
+        self.batches.cursor = min(self.batches.samples, shared_out)
+        self.batches.resume_orders = list(state.get("orders", ()))
+
+    @property
+    def _stateful(self) -> None:
+        return None  # its own state is of another order
 
 
 def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool = False) -> Source:
@@ -212,12 +270,12 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise bad_value("a loader", type(loader).__qualname__, "a DataLoader or any iterable of batches")
     if not isinstance(loader, DataLoader):
-        return Source(loader, loader, place=place)
+        return Source(loader=loader, given=loader, place=place)
     given = loader
     if rng.seeds_workers() and loader.worker_init_fn is None:
         loader = _with(loader, "worker_init_fn", partial(rng.seed_worker, rank=place.rank))
     if isinstance(loader.dataset, IterableDataset):
-        return Source(loader, given, place=place)
+        return Source(loader=loader, given=given, place=place)
     batched: Any = loader.batch_sampler
     own = batched is not None and type(batched) is not BatchSampler
     sampler: Any = batched if own else (loader if batched is None else batched).sampler
@@ -226,16 +284,18 @@ def prepare(loader: Any, place: Place, distribute: bool = True, sequential: bool
         if share.world_size > 1 and own:
             allowed = "one with a length, or use_distributed_sampler=False where each rank's has batches of its own"
             raise bad_value("a batch sampler over several ranks", type(sampler).__qualname__, allowed)
-        return Source(loader, given, place=place)
+        return Source(loader=loader, given=given, place=place)
     if sequential and isinstance(sampler, RandomSampler):
         sampler = range(len(loader.dataset))
+    batches: GlobalBatches
     if batched is None:
         batches = GlobalBatches(sampler, 1, False, share)
-        return Source(_with(loader, "sampler", GlobalSamples(batches)), given, batches, place)
-    batches = (
-        WholeBatches(sampler, share) if own else GlobalBatches(sampler, batched.batch_size, batched.drop_last, share)
-    )
-    return Source(_with(loader, "batch_sampler", batches), given, batches, place)
+        mine = _with(loader, "sampler", GlobalSamples(batches))
+    else:
+        drop_last = {"batch_size": batched.batch_size, "drop_last": batched.drop_last}
+        batches = WholeBatches(sampler, share) if own else GlobalBatches(sampler, **drop_last, place=share)
+        mine = _with(loader, "batch_sampler", batches)
+    return OrderedSource(loader=mine, given=given, place=place, batches=batches)
 
 
 def check_number(state: dict[str, Any], loaders: int) -> None:

@@ -194,9 +194,18 @@ def set_generators(states: list[torch.Tensor], *owners: Any) -> None:
 
 def generators(*owners: Any) -> list[torch.Generator]:
     """Those that the owners have for themselves, and the samplers in them."""
-    holders = (one for owner in owners for one in (owner, getattr(owner, "sampler", None)))
+    holders = (one for owner in owners for one in within(owner))
     found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders) if one is not None}
     return list(found.values())
+
+
+def within(owner: Any) -> list[Any]:
+    """A sampler and the samplers in it, as far as anyone puts them into each other."""
+    found: list[Any] = []
+    while owner is not None and len(found) < 4:
+        found.append(owner)
+        owner = getattr(owner, "sampler", None)
+    return found
 
 
 def _seeded(sampler: Iterable[Any], seed: int) -> Iterable[Any]:

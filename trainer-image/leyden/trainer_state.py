@@ -360,7 +360,5 @@ class TrainerState:
     @property
     def samples_per_step(self) -> int | None:
         """Samples that all ranks take in an optimizer step, where the loader is Leyden's to know."""
-        batches = self.training_source.batches if self.training_source is not None else None
-        if batches is None or not batches.counts_samples:
-            return None
-        return batches.whole * self.accumulate_grad_batches
+        samples = self.training_source.samples_per_batch if self.training_source is not None else None
+        return samples * self.accumulate_grad_batches if samples is not None else None

@@ -199,9 +199,7 @@ def _samples(probe: Trainer) -> float:
     loops = (probe.validate_loop, probe.test_loop, probe.predict_loop)
     sources = [source for loop in loops if loop is not None for source in loop.load()]
     sources += [probe.training_source] if probe.training_source is not None else []
-    orders = [source.batches for source in sources if source.batches is not None]
-    known = [order.samples for order in orders if order.counts_samples]
-    return max(known, default=math.inf)
+    return max((source.samples for source in sources if source.samples is not None), default=math.inf)
 
 
 def _probe(trainer: Trainer, steps: int, *callbacks: Callback) -> Trainer:
