@@ -263,6 +263,15 @@ def test_an_order_that_is_drawn_elsewhere_goes_on(
     assert same(trained(tmp_path / "broken", make(), every=every), whole)
 
 
+class Restarting(Stream):
+    """At its end it begins anew, also where that is the place that it is given; torchdata's ``nodes.Loader`` does."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.position %= len(self.batches)
+        yield from super().__iter__()
+        self.position = len(self.batches)
+
+
 class OfTwo(Regression):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return super().training_step(batch["stream"], batch_idx) + super().training_step(batch["other"], batch_idx)
@@ -288,7 +297,7 @@ def trained(
 
 @pytest.mark.parametrize("killed_after", [3, 5, 8])
 @pytest.mark.parametrize("among_others", [False, True])
-@pytest.mark.parametrize("kind", [Stream, Sized])
+@pytest.mark.parametrize("kind", [Stream, Sized, Restarting])
 def test_a_loader_with_a_state_of_its_own_reads_nothing_twice(
     tmp_path: Path, kind: type[Stream], among_others: bool, killed_after: int
 ) -> None:

@@ -173,10 +173,11 @@ class Source:
     def _go_on(self, state: dict[str, Any], states: list[Any]) -> None:
         ranks = self.place.world_size
         self.behind = state.get("batches", 0) * state.get("shards", ranks) // ranks
+        self._opening = state.get("opening")
         if self._stateful is not None and states:
             self._stateful.load_state_dict(states.pop(0))
         else:
-            self._again, self._opening = self.behind, state.get("opening")
+            self._again = self.behind
 
     @property
     def _stateful(self) -> Stateful | None:

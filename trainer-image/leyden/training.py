@@ -230,14 +230,14 @@ class TrainingLoop:
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
         unknown = math.isinf(self.batches)
-        ahead = self._look_ahead(batches) if unknown else None
+        ahead = self._look_ahead(batches) if unknown and not self.trainer.resumed.get("was_last") else END
         self.exhausted = False
         if state.rest:
             last = trainer.is_last_batch = ahead is END if unknown else state.batch_idx >= self.batches
             self._end_batch(last or state.batch_idx % trainer.accumulate_grad_batches == 0, last)
         while not self._is_cut_short():
             if unknown:  # look one batch ahead to know the last
-                batch, ahead = ahead, self._look_ahead(batches)
+                batch, ahead = ahead, END if ahead is END else self._look_ahead(batches)
                 last = ahead is END
             elif state.batch_idx < self.batches:
                 batch = self._next(batches)
@@ -252,7 +252,10 @@ class TrainingLoop:
 
     def _look_ahead(self, batches: Iterator[Any]) -> Any:
         self.source.note_place()
-        return self._next(batches)
+        ahead = self._next(batches)
+        if ahead is END:  # from where some begin anew, so that a run that is resumed there must not ask again
+            self.source.note_place()
+        return ahead
 
     def _next(self, batches: Iterator[Any]) -> Any:
         """The next batch, or ``END``, which it is for all ranks as soon as one of them has no more."""

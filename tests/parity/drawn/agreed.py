@@ -189,6 +189,8 @@ def resumable(spec: Spec) -> Spec:
     calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
     for logs in calls:  # that hook runs once more, and what programs keep of the batch before is lost
         logs[:] = [call for call in logs if call["hook"] != "on_train_start" and not _of_the_batch_before(call)]
+    for call in module["val_logs"]:
+        call["value"] = call["value"].replace("loss", "number")
     module["draws"] = [hook for hook in module["draws"] if hook != "on_train_end"]  # it does not run again
     if "optimizer_zero_grad" in module["overrides"]:  # gradients that are there and zero are not kept
         module["returns"] = "loss"
@@ -208,7 +210,5 @@ def goes_on_from_files(spec: Spec) -> bool:
     if any(optimizer["name"] == "LBFGS" for optimizer in module["optimizers"]):  # rounds by where its tensors lie
         return False
     calls = [*module["logs"], *module["val_logs"]]
-    if any(call["value"] == "loss" for call in module["val_logs"]):
-        return False  # of the batch before, which the program keeps for itself
     after = {*module["draws"], *(call["hook"] for call in calls)}  # hooks that the module has after the callbacks
     return not after & {"on_train_batch_end", "on_validation_end"}
