@@ -18,7 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import leyden as L
 from engine import jobs
-from engine.programs import SAVING, Regression, loader, same, samples, weights
+from engine.programs import QUIET, SAVING, Regression, loader, same, samples, weights
 from leyden.callbacks import CheckpointDirectory
 from leyden.combined import CombinedLoader, for_training
 from leyden.errors import MisconfigurationError
@@ -307,6 +307,35 @@ def test_a_loader_with_a_state_of_its_own_reads_nothing_twice(
     resumed = trained(tmp_path / "broken", stream, among_others)
     assert same(resumed, whole)
     assert stream.given == 10 - killed_after
+
+
+class Saving(L.Callback):
+    """Saves at one of its calls, amid the run."""
+
+    def __init__(self, path: Path, hook: str, call: int) -> None:
+        self.path, self.calls_left = path, call
+        setattr(self, hook, self.save)
+
+    def save(self, trainer: L.Trainer, *args: Any) -> None:
+        self.calls_left -= 1
+        if not self.calls_left:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(
+    "hook, call, left", [("on_train_batch_start", 5, 6), ("on_train_epoch_start", 2, 5), ("on_train_batch_end", 5, 5)]
+)
+def test_a_file_of_any_moment_leaves_no_batch_out(tmp_path: Path, hook: str, call: int, left: int) -> None:
+    def seen(*callbacks: L.Callback, ckpt_path: Path | None = None) -> list[list[int]]:
+        torch.manual_seed(3)
+        module = Regression()
+        L.Trainer(**QUIET, max_epochs=2, callbacks=list(callbacks)).fit(
+            module, DataLoader(Shuffled(), 4), ckpt_path=ckpt_path
+        )
+        return module.seen
+
+    whole = seen(Saving(tmp_path / "a.ckpt", hook, call))
+    assert len(whole) == 10 and seen(ckpt_path=tmp_path / "a.ckpt") == whole[-left:]
 
 
 def test_another_number_of_loaders_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from leyden.evaluation import VALIDATION, EvaluationLoop
 from leyden.hooks import HookTable, overrides
 from leyden.reductions import Metrics
 from leyden.reporting import begin_logging
-from leyden.settings import forbid_with_manual_optimization
+from leyden.settings import check_interval, forbid_with_manual_optimization
 from leyden.states import RunningStage, RunStatus, TrainerFn, TrainerStatus
 from leyden.training import TrainingLoop
 
@@ -49,6 +49,8 @@ def fit(trainer: Trainer, val_loaders: Any, path: Place | None) -> None:
     else:
         _sanity_check(trainer, validation)
     loop = trainer.training_loop = TrainingLoop(trainer, validation)
+    if loop.validates:
+        check_interval(trainer.settings, trainer.num_training_batches)
     _warn_of_length(trainer)
     watching = _watch_forward(trainer)
     try:

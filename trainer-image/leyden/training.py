@@ -19,7 +19,6 @@ from leyden.hooks import overrides, within
 from leyden.loaders import Source
 from leyden.metric_states import metrics_of
 from leyden.outputs import as_outputs, loss_of
-from leyden.settings import check_interval
 from leyden.states import RunningStage
 
 if TYPE_CHECKING:
@@ -106,8 +105,6 @@ class TrainingLoop:
     def run(self) -> None:
         """Train until the settings or a callback say stop; nothing happens where they say so before the first batch."""
         trainer = self.trainer
-        if self.validates:
-            check_interval(trainer.settings, trainer.num_training_batches)
         if self._finished() or not trainer.num_training_batches:
             trainer.epoch_closed |= bool(self.state.batch_idx)
             self._restore_rng()
@@ -186,14 +183,16 @@ class TrainingLoop:
         self.source.load_state_dict(place, resumed.get("loaders", []))
 
     def _open(self) -> Iterator[Any]:
-        """An iterator over the epoch's batches that are left."""
-        trainer = self.trainer
-        batches = self.source.open()
-        iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", batches)
-        if self.state.batch_idx:
+        """The epoch's batches that are left. Hooks of an epoch's start, but of the first, come ahead of this."""
+        trainer, state = self.trainer, self.state
+        saved_ahead = state.epoch and not state.batch_idx
+        if saved_ahead:
             self._restore_rng()
-            metrics = metrics_of(self.module)
-            self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device, metrics)
+        iterator = trainer.profiler.profiled_iterator("[TrainingLoop].train_dataloader_next", self.source.open())
+        if not saved_ahead:
+            self._restore_rng()
+        if state.batch_idx:
+            self.logs.load_state_dict(trainer.resumed.get("logs", {}), trainer.strategy.device, metrics_of(self.module))
         return iterator
 
     def _of_all_ranks(self, left: float) -> float:
@@ -206,8 +205,7 @@ class TrainingLoop:
         return least if math.isinf(least) else int(least)
 
     def _restore_rng(self) -> None:
-        kept = self.trainer.resumed.get("rng")
-        if kept is not None:
+        if kept := self.trainer.resumed.get("rng"):
             rng.restore(kept, self.trainer.strategy.device)
 
     def _close_epoch(self) -> None:
@@ -230,7 +228,7 @@ class TrainingLoop:
     def _run_batches(self, batches: Iterator[Any]) -> None:
         state, trainer = self.state, self.trainer
         unknown = math.isinf(self.batches)
-        ahead = self._look_ahead(batches) if unknown and not self.trainer.resumed.get("was_last") else END
+        ahead = self._look_ahead(batches) if unknown and not self.trainer.resumed.get("last_is_done") else END
         self.exhausted = False
         if state.rest:
             last = trainer.is_last_batch = ahead is END if unknown else state.batch_idx >= self.batches
@@ -249,6 +247,11 @@ class TrainingLoop:
                 self.exhausted = trainer.is_last_batch = True
                 self.source.note_place()
                 return
+
+    @property
+    def last_is_done(self) -> bool:
+        """Whether the last batch of the epoch is behind us."""
+        return self.trainer.is_last_batch and self.state.batch_idx == self.batch_idx + 1
 
     def _look_ahead(self, batches: Iterator[Any]) -> Any:
         self.source.note_place()

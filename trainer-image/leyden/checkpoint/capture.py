@@ -109,7 +109,7 @@ def _position(trainer: Trainer, loaders: list[Any]) -> dict[str, Any]:
         "ranks": trainer.strategy.gather_objects(mine),
         "loaded_epoch": loop.loaded_epoch if loop is not None else trainer.current_epoch,
         "should_stop": trainer.should_stop,
-        "was_last": trainer.is_last_batch,
+        "last_is_done": loop is not None and loop.last_is_done,
         "validation_batches": dict(validation.batches_seen) if validation is not None else {},
         # The next two where a hook has changed them, which ran at an epoch's start and will not run again.
         "accumulate_grad_batches": accumulates if accumulates != trainer.settings.accumulate_grad_batches else None,
@@ -162,7 +162,7 @@ def restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     ranks = kept.get("ranks", [])
     mine, states = _share(ranks, trainer)
-    positions = ("loaded_epoch", "should_stop", "was_last")
+    positions = ("loaded_epoch", "should_stop", "last_is_done")
     trainer.resumed = {name: kept[name] for name in positions if name in kept} | mine
     if not ranks:
         trainer.resumed["loaders"] = progress.loaders_of(checkpoint)
