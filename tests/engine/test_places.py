@@ -24,6 +24,7 @@ from leyden.combined import CombinedLoader, for_training
 from leyden.errors import MisconfigurationError
 from leyden.loaders import prepare
 from leyden.samplers import GlobalBatches, Place
+from placed import KeepsPlace, KeepsPlaceAndLength
 
 Samples = list[Any]
 
@@ -184,10 +185,7 @@ def test_several_loaders_go_on_each_where_it_was(mode: str, number: int) -> None
 
     parts = drawn_parts(lots)
     seen, ranks = read(make, parts)
-    times = {
-        name: Counter(sample for batch in seen if batch[name] is not None for sample in batch[name].tolist())
-        for name in counts
-    }
+    times = {name: counted([batch[name] for batch in seen if batch[name] is not None]) for name in counts}
     ends = "short" if mode == "min_size" else "long"
     assert len(times[ends]) == counts[ends] and sum(times[ends].values()) - counts[ends] < ranks, (parts, times)
     if mode == "max_size":
@@ -196,39 +194,6 @@ def test_several_loaders_go_on_each_where_it_was(mode: str, number: int) -> None
         most, least = max(times["short"].values()), min(times["short"].values())
         passes = sum(times["short"].values()) / counts["short"]
         assert len(times["short"]) == counts["short"] and most - least <= 1 + passes * (ranks - 1), (parts, times)
-
-
-class Stream:
-    """A loader that knows by itself where it stands. Nobody else knows how long it is."""
-
-    def __init__(self) -> None:
-        self.position = self.given = 0
-        self.batches = list(loader(20, 4, shuffle=False))
-
-    def __iter__(self) -> Iterator[Any]:
-        while self.position < len(self.batches):
-            self.position += 1
-            self.given += 1
-            yield self.batches[self.position - 1]
-        self.position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position = state["position"]
-
-
-class Sized(Stream):
-    """Its length is known, so that no batch is fetched ahead."""
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.position == len(self.batches):
-            self.position = 0
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 class Shuffled(IterableDataset[Any]):
@@ -263,7 +228,7 @@ def test_an_order_that_is_drawn_elsewhere_goes_on(
     assert same(trained(tmp_path / "broken", make(), every=every), whole)
 
 
-class Restarting(Stream):
+class Restarting(KeepsPlace):
     """At its end it begins anew, also where that is the place that it is given; torchdata's ``nodes.Loader`` does."""
 
     def __iter__(self) -> Iterator[Any]:
@@ -297,13 +262,14 @@ def trained(
 
 @pytest.mark.parametrize("killed_after", [3, 5, 8])
 @pytest.mark.parametrize("among_others", [False, True])
-@pytest.mark.parametrize("kind", [Stream, Sized, Restarting])
+@pytest.mark.parametrize("kind", [KeepsPlace, KeepsPlaceAndLength, Restarting])
 def test_a_loader_with_a_state_of_its_own_reads_nothing_twice(
-    tmp_path: Path, kind: type[Stream], among_others: bool, killed_after: int
+    tmp_path: Path, kind: type[KeepsPlace], among_others: bool, killed_after: int
 ) -> None:
-    whole = trained(tmp_path / "whole", kind(), among_others)
-    trained(tmp_path / "broken", kind(), among_others, killed_after)
-    stream = kind()
+    batches = list(loader(20, 4, shuffle=False))
+    whole = trained(tmp_path / "whole", kind(batches), among_others)
+    trained(tmp_path / "broken", kind(batches), among_others, killed_after)
+    stream = kind(batches)
     resumed = trained(tmp_path / "broken", stream, among_others)
     assert same(resumed, whole)
     assert stream.given == 10 - killed_after
@@ -339,12 +305,13 @@ def test_a_file_of_any_moment_leaves_no_batch_out(tmp_path: Path, hook: str, cal
 
 
 def test_another_number_of_loaders_is_refused(tmp_path: Path) -> None:
-    trained(tmp_path, Sized(), among_others=True, killed_after=3)
+    batches = list(loader(20, 4))
+    trained(tmp_path, KeepsPlaceAndLength(batches), among_others=True, killed_after=3)
     with pytest.raises(MisconfigurationError, match=r"number of training loaders.*2, of which the checkpoint holds"):
-        trained(tmp_path, Sized())
+        trained(tmp_path, KeepsPlaceAndLength(batches))
     trained(tmp_path / "one", loader(20, 4), killed_after=3)
     with pytest.raises(MisconfigurationError, match=r"number of training loaders.*1, of which the checkpoint holds"):
-        trained(tmp_path / "one", Sized(), among_others=True)
+        trained(tmp_path / "one", KeepsPlaceAndLength(batches), among_others=True)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

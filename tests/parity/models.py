@@ -47,34 +47,6 @@ class Stream(IterableDataset[Any]):
         return (self.samples[index] for index in range(len(self.samples)))
 
 
-class KeepsPlace:
-    """A loader that knows by itself where it stands."""
-
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.batches, self.position = list(loader), 0
-
-    def __iter__(self) -> Any:
-        while self.position < len(self.batches):
-            self.position += 1
-            yield self.batches[self.position - 1]
-        self.position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position = state["position"]
-
-
-class KeepsPlaceAndLength(KeepsPlace):
-    def __iter__(self) -> Any:
-        self.position %= len(self.batches)  # at its end, which nobody has asked for
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
 class Trained(pl.LightningModule):
     """A small network with dropout; nothing but training."""
 

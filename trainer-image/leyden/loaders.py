@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -179,7 +179,7 @@ class Source:
         else:
             self._again = self.behind
 
-    @property
+    @cached_property
     def _stateful(self) -> Stateful | None:
         return self.loader if isinstance(self.loader, Stateful) else None
 
@@ -258,7 +258,7 @@ class OrderedSource(Source):
         self.batches.cursor = min(self.batches.samples, shared_out)
         self.batches.resume_orders = list(state.get("orders", ()))
 
-    @property
+    @cached_property
     def _stateful(self) -> None:
         return None  # its own state is of another order
 
@@ -308,7 +308,7 @@ def check_number(state: dict[str, Any], loaders: int) -> None:
 
 def _share(sampler: Any, place: Place, distribute: bool) -> Place:
     """What of a sampler's order a rank reads: all of it where the sampler's is the rank's own."""
-    theirs = any(isinstance(one, DistributedSampler) for one in (sampler, getattr(sampler, "sampler", None)))
+    theirs = any(isinstance(one, DistributedSampler) for one in within(sampler))
     return Place(pad=place.pad) if theirs or not distribute else place
 
 

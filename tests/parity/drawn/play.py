@@ -13,8 +13,9 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from parity.drawn.agreed import Spec
 from parity.drawn.module import Drawn, callback, make
-from parity.models import KeepsPlaceAndLength, Stream, batches, samples
+from parity.models import Stream, batches, samples
 from parity.recording import Seen, capture
+from placed import KeepsPlaceAndLength
 
 
 def play(spec: Spec, seen: Seen) -> None:

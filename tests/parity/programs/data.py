@@ -23,8 +23,9 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from parity.models import Data, KeepsPlace, KeepsPlaceAndLength, Stream, Trained, Whole, batches, loader, samples
+from parity.models import Data, Stream, Trained, Whole, batches, loader, samples
 from parity.recording import Seen, different, program
+from placed import KeepsPlace, KeepsPlaceAndLength
 
 
 class Several(Trained):

@@ -7,8 +7,6 @@ from typing import Any
 from leyden.run_state import RunState
 
 STAGES = ("ready", "started", "processed", "completed")
-
-
 LOADERS = "combined_loader"
 
 
