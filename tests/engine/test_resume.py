@@ -58,6 +58,13 @@ class Cycling(Regression):
         return super().training_step(batch["long"], batch_idx) + super().training_step(batch["short"], batch_idx)
 
 
+class Drawing(Regression):
+    """Draws a random number for each checkpoint; dropout draws from the same generator."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["name"] = float(torch.rand(1))
+
+
 class OnSteps(Regression):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("on_steps", float(batch_idx), on_step=True)
@@ -93,6 +100,7 @@ SCHEDULER = L.callbacks.GradientAccumulationScheduler({0: 2, 1: 3})
     [
         pytest.param(Thawing, [], {}, id="a-layer-frozen-in-a-hook"),
         pytest.param(Cycling, [], {}, id="a-loader-read-several-times"),
+        pytest.param(Drawing, [], {}, id="a-hook-that-draws-random-numbers"),
         pytest.param(OnSteps, [], {"val_check_interval": 2}, id="metrics-on-the-steps-of-validations"),
         pytest.param(Regression, [SCHEDULER], {}, id="accumulation-that-changes-with-the-epoch"),
     ],

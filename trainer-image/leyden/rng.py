@@ -2,6 +2,7 @@
 
 import os
 import random
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,8 +90,8 @@ def snapshot(device: torch.device | None = None) -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = numpy.random.get_state()
     state: dict[str, Any] = {
-        "python": (version, torch.from_numpy(numpy.array(numbers, "int64")), gauss),
-        "numpy": (name, torch.from_numpy(numpy.array(keys, "int64")), int(position), int(has_gauss), float(cached)),
+        "python": (version, array("I", numbers).tobytes(), gauss),
+        "numpy": (name, numpy.asarray(keys).tobytes(), int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
     }
     if device is not None and device.type == "cuda":
@@ -101,9 +102,9 @@ def snapshot(device: torch.device | None = None) -> dict[str, Any]:
 def restore(state: dict[str, Any], device: torch.device | None = None) -> None:
     """Put all generators back to a :func:`snapshot`."""
     version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
+    random.setstate((version, tuple(array("I", numbers)), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    numpy.random.set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    numpy.random.set_state((name, numpy.frombuffer(keys, "uint32"), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and device is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)

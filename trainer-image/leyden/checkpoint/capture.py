@@ -52,7 +52,6 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
         if (scaler := trainer.precision_plugin.scaler) is not None:
             checkpoint["MixedPrecision"] = scaler.state_dict()
         checkpoint.update(gathered(optim.state_dicts(trainer.optimizers, trainer.lr_scheduler_configs)))
-        checkpoint["leyden"].update(_position(trainer, loaders))
         if waiting := gradients.waiting(trainer):
             checkpoint["leyden"]["gradients"] = gathered(waiting)
     data = trainer.datamodule
@@ -64,6 +63,8 @@ def capture(trainer: Trainer, weights_only: bool = False, whole: bool = True) ->
     for callback in () if weights_only else trainer.callbacks:
         callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
+    if not weights_only:  # behind the hooks, which may draw random numbers
+        checkpoint["leyden"].update(_position(trainer, loaders))
     if trainer.is_global_zero and not trainer.looked_into_checkpoint:
         trainer.looked_into_checkpoint = True
         _warn_of_what_is_not_read(trainer, checkpoint)

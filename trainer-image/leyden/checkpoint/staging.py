@@ -21,23 +21,26 @@ class Staging:
         self._buffers: list[Tensor] = []
         self._copied: dict[int, Tensor] = {}
         """The buffers of the copy that is being made, by the storages that are in them."""
-        self._sources: set[torch.device] = set()
+        self._sources: list[Tensor] = []
+        """The bytes of those storages."""
 
     def copy(self, contents: Any) -> Any:
         """The contents with every tensor in host memory. Returns when the copies are done."""
-        self._copied = {}
+        self._copied, self._sources = {}, []
         staged = self._copy(contents)
         self._buffers = list(self._copied.values())
-        for device in self._sources:  # whose copies may be under way still
+        if self._sources:
+            torch._foreach_copy_(self._buffers, self._sources, non_blocking=True)
+        for device in {source.device for source in self._sources if source.is_cuda}:
             torch.cuda.current_stream(device).synchronize()
-        self._sources.clear()
+        self._sources = []
         return staged
 
     def close(self) -> None:
         """Let go of the buffers. Pinned ones go back to the system: torch would keep them, and at the end of a run the
         module and its optimizers' states need as much memory on the host."""
         pinned = any(buffer.is_pinned() for buffer in self._buffers)
-        self._buffers, self._copied = [], {}
+        self._buffers, self._copied, self._sources = [], {}, []
         if pinned:
             torch.accelerator.empty_host_cache()
 
@@ -63,17 +66,13 @@ class Staging:
         key = storage._cdata
         if key not in self._copied:
             self._copied[key] = self._buffer(storage)
+            self._sources.append(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage))
         staged = torch.empty(0, dtype=tensor.dtype)
         return staged.set_(self._copied[key].untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
     def _buffer(self, storage: torch.UntypedStorage) -> Tensor:
-        """A storage's bytes in host memory. Those of a run come in the same order each time, so that buffers fit."""
-        count, pinned, place = storage.nbytes(), storage.device.type == "cuda", len(self._copied)
+        """Host memory for a storage's bytes. Those of a run come in the same order each time, so that buffers fit."""
+        count, place = storage.nbytes(), len(self._copied)
         if place < len(self._buffers) and self._buffers[place].numel() == count:
-            buffer = self._buffers[place]
-        else:
-            buffer = torch.empty(count, dtype=torch.uint8, pin_memory=pinned)
-        buffer.copy_(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage), non_blocking=pinned)
-        if pinned:
-            self._sources.add(storage.device)
-        return buffer
+            return self._buffers[place]
+        return torch.empty(count, dtype=torch.uint8, pin_memory=storage.device.type == "cuda")
