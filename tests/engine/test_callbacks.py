@@ -122,6 +122,19 @@ def test_a_run_that_breaks_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert found["global_step"] == 3 and same(found["state_dict"], weights(module))
 
 
+def test_a_hook_that_breaks_too_does_not_keep_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("in the hook")
+
+    trainer, released = L.Trainer(**QUIET, callbacks=[LambdaCallback(on_exception=refuse)]), []
+    monkeypatch.setattr(trainer.strategy, "release", lambda module, optimizers: released.append(module))
+    module = Regression()
+    with pytest.raises(ValueError, match="in the hook") as caught:
+        trainer.fit(module, [object()])
+    assert released == [module]
+    assert caught.value.__context__ is not None, "what broke first is shown as well"
+
+
 def test_throughput_is_logged_for_this_process_and_for_all() -> None:
     kept = Kept()
     monitor = ThroughputMonitor(batch_size_fn=lambda batch: len(batch[0]), length_fn=lambda batch: 7)

@@ -65,7 +65,7 @@ def test_a_csv_file_that_is_there_keeps_its_rows_and_columns(tmp_path: Path) -> 
         logger.save()
     with (tmp_path / "lightning_logs/one/metrics.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert rows == [["step", "loss", "accuracy"], ["0", "0.5", ""], ["1", "", "0.5"], ["2", "0.5", ""]]
+    assert rows == [["accuracy", "loss", "step"], ["", "0.5", "0"], ["0.5", "", "1"], ["", "0.5", "2"]]
 
 
 def test_tensorboard_has_metrics_hyperparameters_and_the_graph(tmp_path: Path) -> None:

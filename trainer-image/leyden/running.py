@@ -66,11 +66,13 @@ def running(
         tell(trainer.loggers, lambda logger: logger.finalize("success"))
     except BaseException as error:
         state.status = TrainerStatus.INTERRUPTED
-        trainer.hooks.on_exception(error)
-        if datamodule is not None:
-            datamodule.on_exception(error)
-        tell(trainer.loggers, lambda logger: logger.finalize("failed"))
-        _release_after(error, trainer, module)
+        try:
+            trainer.hooks.on_exception(error)
+            if datamodule is not None:
+                datamodule.on_exception(error)
+            tell(trainer.loggers, lambda logger: logger.finalize("failed"))
+        finally:
+            _release_after(error, trainer, module)
         raise
     finally:
         state.stage = None

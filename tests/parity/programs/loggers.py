@@ -128,7 +128,9 @@ def rows_of_a_csv_file(seen: Seen) -> None:
     for prefix, every in (("", 100), ("run", 1)):
         logger = CSVLogger(seen.folder, name="digits", prefix=prefix, flush_logs_every_n_steps=every)
         seen.trainer(logger=logger, log_every_n_steps=2).fit(seen.watched(Configured()), loader(), loader(4))
-        seen.values[f"rows {prefix}"] = rows(Path(logger.log_dir) / "metrics.csv")
+        table = Path(logger.log_dir) / "metrics.csv"
+        seen.values[f"rows {prefix}"] = rows(table)
+        seen.values[f"columns {prefix}"] = table.read_text().splitlines()[0]
         seen.values[f"files {prefix}"] = sorted(path.name for path in Path(logger.log_dir).iterdir())
         seen.values[f"where {prefix}"] = [
             str(Path(path).relative_to(seen.folder)) for path in (logger.log_dir, logger.root_dir, logger.save_dir)

@@ -55,7 +55,7 @@ class CSVLogger(VersionedLogger):
             with path.open(newline="") as file:
                 self._rows = [*csv.DictReader(file), *self._rows]
             path.unlink()
-        self._columns = list(dict.fromkeys([*self._columns, *(name for row in self._rows for name in row)]))
+        self._columns = sorted({*self._columns, *(name for row in self._rows for name in row)})
         fresh = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
