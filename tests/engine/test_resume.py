@@ -16,6 +16,7 @@ from engine.programs import SAVING, Kept, Regression, loader, same, weights
 from engine.ranks import run_ranks, values
 from leyden.callbacks import CheckpointDirectory
 from leyden.checkpoint import store
+from leyden.errors import SIGTERMException
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def run(
     options = {**SAVING, "logger": kept, "log_every_n_steps": 1, "max_epochs": 2} | options
     trainer = L.Trainer(callbacks=[keeper, *callbacks], **options)
     own = {} if kind is Cycling else {"train_dataloaders": loader(20, 4)}
-    with contextlib.suppress(jobs.Killed):
+    with contextlib.suppress(jobs.Killed, SIGTERMException):
         trainer.fit(module, val_dataloaders=loader(8, shuffle=False), ckpt_path=ckpt_path, **own)
     return weights(module), trainer.global_step, kept.rows
 
@@ -114,6 +115,14 @@ def test_what_hooks_and_programs_change_is_resumed(
     assert same(resumed, whole)
     assert steps_after == steps
     assert logged_after == logged[-len(logged_after) :]
+
+
+def test_what_a_hook_draws_for_the_save_that_stops_a_run_is_not_missed(tmp_path: Path) -> None:
+    whole, *_ = run(tmp_path / "whole", Drawing, every=None)
+    run(tmp_path / "broken", Drawing, waiting.StopAfter(3), every=None)
+    assert [stored.step for stored in store.complete(tmp_path / "broken")] == [3]
+    resumed, *_ = run(tmp_path / "broken", Drawing, every=None)
+    assert same(resumed, whole)
 
 
 @pytest.mark.parametrize("stopped_after", [pytest.param(3, id="in-an-epoch"), pytest.param(5, id="at-its-end")])

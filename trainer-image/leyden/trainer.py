@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from leyden import fitting, running
+from leyden import fitting, rng, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
 from leyden.callbacks.timer import Timer
@@ -287,23 +287,26 @@ class Trainer(Reporting):
         """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
         keeper, shared = self.checkpoint_directory, self.rank_directory
         due = keeper is not None and keeper.due(self, epoch_ended)
+        stop = False
         if shared is not None:
             shared.progress(self)
         if self.agreement is not None:
             asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
             stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
             due = due or time_is_up
-            if stop:
-                self._stop()
         if keeper is not None and due:
-            keeper.save(self)
+            keeper.save(self, leaving=stop)
+        if stop:
+            self._stop()
 
     def _stop(self) -> None:
         """Commit what the next run goes on from, and end."""
         savers = [saver for saver in (self.checkpoint_directory, *self.checkpoint_callbacks) if saver is not None]
+        self.generators = rng.snapshot(self.strategy.device)
         committed = any([saver.commit(self) for saver in savers])
         if self.strategy.reduce_boolean_decision(self.stop_signal.asks_for_requeue, all=False):
             if not requeue(self):
+                self.generators = None
                 return
             committed = True
         saved = "checkpoint committed" if committed else "nothing saved: no callback was there to do it"

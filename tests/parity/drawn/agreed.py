@@ -205,6 +205,8 @@ def goes_on_from_files(spec: Spec) -> bool:
         return False
     if "devices" in spec["trainer"]:  # each process has a folder of its own
         return False
+    if "on_save_checkpoint" in module["draws"]:  # also for the checkpoint of the same place that was saved next
+        return False
     if _has(spec, "EarlyStopping") or module["stops"] is not None or module["brings"]:  # it is to train on
         return False
     if any(optimizer["name"] == "LBFGS" for optimizer in module["optimizers"]):  # rounds by where its tensors lie

@@ -100,7 +100,7 @@ def _position(trainer: Trainer, loaders: list[Any]) -> dict[str, Any]:
     mine = {
         "sampler": loop.source.state_dict(done) if loop is not None else {},
         "loaders": loaders,
-        "rng": rng.snapshot(trainer.strategy.device),
+        "rng": trainer.generators or rng.snapshot(trainer.strategy.device),
         "logs": loop.logs.state_dict(metrics) if loop is not None and not trainer.run_state.epoch_done else {},
         "metrics": metric_states.state_dict(metrics),
     }
