@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -205,6 +206,28 @@ def test_sigterm_ends_the_run_after_its_step_with_a_checkpoint(tmp_path: Path) -
     assert ended.value.code == 75 and trainer.received_sigterm
     assert [stored.step for stored in store.complete(tmp_path)] == [3]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_was_stopped_replaces_the_last_file_of_then(tmp_path: Path) -> None:
+    for stops in ([Stop()], []):
+        keepers = [CheckpointDirectory(tmp_path / "directory"), ModelCheckpoint(tmp_path / "kept", save_last=True)]
+        with contextlib.suppress(SystemExit):
+            L.Trainer(max_epochs=2, callbacks=[*keepers, *stops], **SAVING).fit(Regression(), loader())
+        assert [path.name for path in (tmp_path / "kept").glob("last*")] == ["last.ckpt"]
+
+
+def test_a_stop_commits_the_directory_where_a_file_cannot_be_written(tmp_path: Path) -> None:
+    class Occupied(Stop):
+        def on_train_batch_start(self, *args: Any) -> None:
+            super().on_train_batch_start(*args)
+            if args[0].global_step == 2:
+                (tmp_path / "kept").rmdir()
+                (tmp_path / "kept").touch()
+
+    keepers = [CheckpointDirectory(tmp_path / "directory"), ModelCheckpoint(tmp_path / "kept", save_last=True)]
+    with pytest.raises(CheckpointStorage, match=r"kept/last\.ckpt"):
+        L.Trainer(max_epochs=3, callbacks=[*keepers, Occupied()], **SAVING).fit(Regression(), loader())
+    assert [stored.step for stored in store.complete(tmp_path / "directory")] == [3]
 
 
 def test_sigterm_ends_a_run_that_takes_no_step(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from leyden import fitting, rng, running
+from leyden import fitting, running
 from leyden.callbacks import Callback
 from leyden.callbacks.checkpoint_directory import CheckpointDirectory, planned_by_environment
 from leyden.callbacks.timer import Timer
@@ -26,7 +26,7 @@ from leyden.construction import choose_callbacks, choose_loggers
 from leyden.creation import WithoutInitialization
 from leyden.data import LightningDataModule
 from leyden.elastic import Agreement, RankDirectory
-from leyden.errors import MisconfigurationError, SIGTERMException, bad_value, one_of, only_weights
+from leyden.errors import MisconfigurationError, bad_value, one_of, only_weights
 from leyden.evaluation import PREDICT, TEST, VALIDATION, Stage
 from leyden.hooks import overrides
 from leyden.loaders import Source, prepare
@@ -37,13 +37,12 @@ from leyden.plugins import Plugins
 from leyden.profilers import Profiler
 from leyden.profilers import choose as choose_profiler
 from leyden.reporting import Reporting
-from leyden.requeue import requeue
 from leyden.samplers import Place
 from leyden.settings import Duration, Settings, from_environment, strip_to_the_bones
 from leyden.states import TrainerFn
 from leyden.strategies import Strategy, choose_strategy
 from leyden.training import load_training_source
-from leyden_contract import environment, exit_codes
+from leyden_contract import environment
 
 if TYPE_CHECKING:
     from leyden_contract.wire import Checkpoints
@@ -282,36 +281,6 @@ class Trainer(Reporting):
                 gradient_clip_val=settings.gradient_clip_val,
                 gradient_clip_algorithm=settings.gradient_clip_algorithm,
             )
-
-    def boundary(self, epoch_ended: bool) -> None:
-        """Between two steps, where a run can be saved and resumed exactly: save if due, stop if asked."""
-        keeper, shared = self.checkpoint_directory, self.rank_directory
-        due = keeper is not None and keeper.due(self, epoch_ended)
-        stop = False
-        if shared is not None:
-            shared.progress(self)
-        if self.agreement is not None:
-            asked = self.stop_signal.received or (shared is not None and shared.stop_requested())
-            stop, time_is_up = self.agreement.exchange(asked, keeper is not None and keeper.time_is_up())
-            due = due or time_is_up
-        if keeper is not None and due:
-            keeper.save(self, leaving=stop)
-        if stop:
-            self._stop()
-
-    def _stop(self) -> None:
-        """Commit what the next run goes on from, and end."""
-        savers = [saver for saver in (self.checkpoint_directory, *self.checkpoint_callbacks) if saver is not None]
-        self.generators = rng.snapshot(self.strategy.device)
-        committed = any([saver.commit(self) for saver in savers])
-        if self.strategy.reduce_boolean_decision(self.stop_signal.asks_for_requeue, all=False):
-            if not requeue(self):
-                self.generators = None
-                return
-            committed = True
-        saved = "checkpoint committed" if committed else "nothing saved: no callback was there to do it"
-        self.print(f"stopped on request at step {self.global_step}, {saved}", flush=True)
-        raise SIGTERMException(exit_codes.STOPPED)
 
     def tick(self) -> None:
         """Show the agent that this process is not stuck: a batch or a checkpoint is done."""

@@ -93,8 +93,10 @@ class TrainerState:
         self.resumed: dict[str, Any] = {}
         self.trained_at_first: dict[str, bool] = {}
         """Which parameters required gradients when the fit began."""
+        self.leaving = False
+        """Whether the run was asked to stop, and ends at this boundary."""
         self.generators: dict[str, Any] | None = None
-        """As they were before the saves that end a run: one that goes on draws nothing for their hooks."""
+        """As they were before the saves of a run that is leaving: one that goes on draws nothing for their hooks."""
         self.train_loader: Callable[[], Any] | None = None
         self.training_source: Source | None = None
         self.forward_inputs: list[Any] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leyden import optim, rng
+from leyden.boundaries import boundary
 from leyden.checkpoint.signature import few_samples, likely_calls
 from leyden.combined import END, for_training
 from leyden.evaluation import EvaluationLoop, bind_step
@@ -221,7 +222,7 @@ class TrainingLoop:
         # An epoch cut short by max_steps or a callback goes on where it is, should a longer run resume it.
         state.epoch_done = self.exhausted
         self.hooks.on_train_epoch_end_monitors()
-        trainer.boundary(epoch_ended=True)
+        boundary(trainer, epoch_ended=True)
 
     # Batches.
 
@@ -309,7 +310,7 @@ class TrainingLoop:
             optim.step_schedulers(trainer, "step", state.batch_idx, plateau=True)
         # An epoch that is over now is closed first: whoever resumes it would find that nothing is left to do.
         if due and (self.has_boundaries or self.stop_signal.received) and not self._is_cut_short():
-            trainer.boundary(epoch_ended=False)
+            boundary(trainer, epoch_ended=False)
 
     def _take(self, batch: Any, index: int, due: bool) -> bool:
         """The step on a batch. Whether the epoch goes on: ``on_train_batch_start`` ends it with -1."""

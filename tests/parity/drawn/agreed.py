@@ -104,15 +104,18 @@ def _averaging(spec: Spec) -> None:
 
 
 def _saving(spec: Spec) -> None:
-    """Lightning puts a save off at step 0, which accumulation makes long, and never off in manual optimization."""
+    """Lightning puts a save off at step 0, which accumulation makes long, and never off in manual optimization. It
+    keeps the last state only where that is among the best, and also that of a ``fast_dev_run``."""
     module, options = spec["module"], spec["trainer"]
     if "accumulate_grad_batches" in options:  # which excludes it
         _drop(spec, "GradientAccumulationScheduler")
     accumulates = module["accumulates"] or "accumulate_grad_batches" in options or module["manual"]
-    if accumulates or _has(spec, "GradientAccumulationScheduler"):
-        for callback in spec["callbacks"]:
-            if callback["name"] == "ModelCheckpoint" and "monitor" in callback["options"]:
-                callback["options"].pop("every_n_train_steps", None)
+    accumulates = accumulates or _has(spec, "GradientAccumulationScheduler")
+    for saving in (one["options"] for one in spec["callbacks"] if one["name"] == "ModelCheckpoint"):
+        if accumulates and "monitor" in saving:
+            saving.pop("every_n_train_steps", None)
+        if "monitor" in saving or "fast_dev_run" in options:
+            saving.pop("save_last", None)
 
 
 def _afterwards(spec: Spec) -> None:

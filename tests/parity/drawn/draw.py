@@ -72,6 +72,9 @@ def draw(number: int) -> Spec:
     then = [stage for stage in ("again", "validate", "test", "predict", "best", "resume") if lots.random() < 0.2]
     stop = lots.randint(1, 9)
     module["draws"] += lots.perhaps(0.06, ["on_save_checkpoint"], [])
+    for callback in callbacks:
+        if callback["name"] == "ModelCheckpoint":
+            callback["options"] |= lots.options(0.2, save_last=(True, "link"), enable_version_counter=(False,))
     found = {"data": data, "module": module, "trainer": trainer, "callbacks": callbacks, "then": then, "stop": stop}
     return agreed(found)
 

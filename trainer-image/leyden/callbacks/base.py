@@ -206,6 +206,9 @@ class Checkpoint(Callback):
 
     watches_metrics = True
 
+    def before_commit(self, trainer: Trainer) -> None:
+        """Settle what a checkpoint that is committed first has to say of this one. A collective call."""
+
     def commit(self, trainer: Trainer) -> bool:
         """Save before a run stops on request, and wait until that is durable. Whether a next run can go on from it."""
         return False

@@ -165,22 +165,22 @@ class CheckpointDirectory(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last state is always kept."""
-        self.commit(trainer, leaving=False)
+        self.commit(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._saving.abandon(trainer)
 
-    def commit(self, trainer: Trainer, leaving: bool = True) -> bool:
+    def commit(self, trainer: Trainer) -> bool:
         """Save, and wait until it is durable. A collective call. Raises ``CheckpointStorage`` where it cannot be."""
         self._saving.settle(trainer)
-        self.save(trainer, leaving)
+        self.save(trainer)
         self._saving.finish(trainer)
         return True
 
-    def save(self, trainer: Trainer, leaving: bool = False) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Save the run as it stands, unless the last checkpoint is of this very place. A collective call.
 
-        ``leaving``: the process is told to end, and no export that takes seconds is begun.
+        Where it is leaving, no export that takes seconds is begun.
         """
         mark = _mark(trainer)
         if mark == self._last_saved and self._saving.problem is None:
@@ -199,7 +199,7 @@ class CheckpointDirectory(Callback):
             parts = shards.write(trainer.strategy, self.directory, _job_attempt(), trainer.global_step, mine)
             del mine
         if trainer.is_global_zero:
-            facts["exports"], exports = self._exports(trainer, leaving)
+            facts["exports"], exports = self._exports(trainer)
             files.update(exports)
         self._saving.save(trainer, files, lambda staged: self._write(trainer, staged, facts, parts))
         self._last_saved = mark
@@ -236,7 +236,7 @@ class CheckpointDirectory(Callback):
             raise
         trainer.report_checkpoints(self.checkpoints())
 
-    def _exports(self, trainer: Trainer, leaving: bool) -> tuple[dict[str, str], dict[str, bytes]]:
+    def _exports(self, trainer: Trainer) -> tuple[dict[str, str], dict[str, bytes]]:
         """File names by format, and contents by file name."""
         if not self.plan.export:
             return {}, {}
@@ -244,7 +244,7 @@ class CheckpointDirectory(Callback):
         from leyden.export.formats import FORMATS
 
         self._exporter = self._exporter or Exporter(self.plan.export)
-        found = self._exporter.files(trainer.lightning_module, self._traced[0], trainer.warn, only_made=leaving)
+        found = self._exporter.files(trainer.lightning_module, self._traced[0], trainer.warn, only_made=trainer.leaving)
         names = {kind: FORMATS[kind].file for kind in found}
         return names, {names[kind]: data for kind, data in found.items()}
 

@@ -89,8 +89,8 @@ class ModelCheckpoint(BestModels):
         self._before: dict[str, Any] | None = None
         """The books before the save that is not known to be durable yet."""
         self._unannounced = False
-        self._last_step_saved = 0
-        """0: nothing is saved yet."""
+        self._last_step_saved = self._last_step_written = 0
+        """0: nothing is saved yet. A run that is leaving only writes: one that goes on has not saved there."""
         self._last_time = 0.0
         self._deferred = False
 
@@ -184,14 +184,13 @@ class ModelCheckpoint(BestModels):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        missing = not self._last_step_saved and trainer.global_step > 0
-        if self.save_last and missing and not trainer.fast_dev_run:
+        if self.save_last and not self._last_step_saved and not trainer.fast_dev_run:
             self._save_last(trainer)
         self._finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._saving.abandon(trainer)
-        saved = trainer.global_step == self._last_step_saved or trainer.fast_dev_run
+        saved = trainer.global_step == self._last_step_written or trainer.fast_dev_run
         if not self.save_on_exception or saved or trainer.sanity_checking or trainer.world_size > 1:
             return  # a rank that broke cannot count on the others
         try:
@@ -201,6 +200,10 @@ class ModelCheckpoint(BestModels):
                 trainer.save_checkpoint(self.last_model_path, self.save_weights_only)
         except LeydenError as error:
             trainer.warn(f"ModelCheckpoint: {error}")
+
+    def before_commit(self, trainer: Trainer) -> None:
+        if self.save_last and not self.last_model_path:
+            self.last_model_path = self._last_path(trainer)
 
     def commit(self, trainer: Trainer) -> bool:
         """Save what the next run goes on from, before this one stops on request, and wait until it is durable.
@@ -238,7 +241,8 @@ class ModelCheckpoint(BestModels):
             return
         if self.save_top_k != 0:
             self._save_ranked(trainer)
-        if self.save_last and not (self.save_last == "link" and self._last_step_saved):
+        linked = self.save_last == "link" and self.save_top_k != 0 and self._last_step_saved
+        if self.save_last and not linked:
             self._save_last(trainer)
 
     def _save_ranked(self, trainer: Trainer) -> None:
@@ -280,7 +284,9 @@ class ModelCheckpoint(BestModels):
         self, trainer: Trainer, path: str, dropped: str | None = None, before: Any = None, link: str = ""
     ) -> None:
         """One file; the one that it takes the place of goes when it is durable. What was written before is settled."""
-        self._before, self._last_step_saved = before, trainer.global_step
+        self._before, self._last_step_written = before, trainer.global_step
+        if not trainer.leaving:
+            self._last_step_saved = trainer.global_step
         self._unannounced = True
         io = trainer.strategy.checkpoint_io
         gone = dropped if dropped and self._may_go(trainer, dropped, path) else None
