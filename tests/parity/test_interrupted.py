@@ -69,7 +69,7 @@ def test_many_programs_are_interrupted(results: Results) -> None:
     """The comparison would be idle where all are over in time."""
     resumed = sum("resumed" in result["values"] for result in results.values())
     from_file = sum("from_file" in result["values"] for result in results.values())
-    assert resumed > 0.4 * COUNT and from_file > 0.04 * COUNT, f"only {resumed} and {from_file} of {COUNT}"
+    assert resumed > 0.4 * COUNT and from_file > 0.03 * COUNT, f"only {resumed} and {from_file} of {COUNT}"
 
 
 @pytest.mark.timeout(600)
