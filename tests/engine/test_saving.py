@@ -15,6 +15,7 @@ from torch import nn
 import leyden as L
 from engine import jobs
 from engine.programs import QUIET, SAVING, Regression, loader, same, weights
+from engine.waiting import StopAfter
 from leyden.callbacks import CheckpointDirectory, ModelCheckpoint
 from leyden.checkpoint import files, store
 from leyden.checkpoint.places import place
@@ -190,17 +191,9 @@ def test_a_model_checkpoint_knows_no_file_that_could_not_be_written(
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=10.ckpt"]
 
 
-class Stop(L.Callback):
-    """Plays whoever ends the process."""
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_sigterm_ends_the_run_after_its_step_with_a_checkpoint(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    trainer = L.Trainer(max_epochs=3, callbacks=[CheckpointDirectory(tmp_path), Stop()], **SAVING)
+    trainer = L.Trainer(max_epochs=3, callbacks=[CheckpointDirectory(tmp_path), StopAfter(3)], **SAVING)
     with pytest.raises(SystemExit) as ended:
         trainer.fit(Regression(), loader())
     assert ended.value.code == 75 and trainer.received_sigterm
@@ -209,7 +202,7 @@ def test_sigterm_ends_the_run_after_its_step_with_a_checkpoint(tmp_path: Path) -
 
 
 def test_a_run_that_was_stopped_replaces_the_last_file_of_then(tmp_path: Path) -> None:
-    for stops in ([Stop()], []):
+    for stops in ([StopAfter(3)], []):
         keepers = [CheckpointDirectory(tmp_path / "directory"), ModelCheckpoint(tmp_path / "kept", save_last=True)]
         with contextlib.suppress(SystemExit):
             L.Trainer(max_epochs=2, callbacks=[*keepers, *stops], **SAVING).fit(Regression(), loader())
@@ -217,16 +210,16 @@ def test_a_run_that_was_stopped_replaces_the_last_file_of_then(tmp_path: Path) -
 
 
 def test_a_stop_commits_the_directory_where_a_file_cannot_be_written(tmp_path: Path) -> None:
-    class Occupied(Stop):
+    class Occupied(StopAfter):
         def on_train_batch_start(self, *args: Any) -> None:
             super().on_train_batch_start(*args)
-            if args[0].global_step == 2:
+            if not self.left:
                 (tmp_path / "kept").rmdir()
                 (tmp_path / "kept").touch()
 
     keepers = [CheckpointDirectory(tmp_path / "directory"), ModelCheckpoint(tmp_path / "kept", save_last=True)]
     with pytest.raises(CheckpointStorage, match=r"kept/last\.ckpt"):
-        L.Trainer(max_epochs=3, callbacks=[*keepers, Occupied()], **SAVING).fit(Regression(), loader())
+        L.Trainer(max_epochs=3, callbacks=[*keepers, Occupied(3)], **SAVING).fit(Regression(), loader())
     assert [stored.step for stored in store.complete(tmp_path / "directory")] == [3]
 
 

@@ -23,6 +23,11 @@ def _has(spec: Spec, *names: str) -> bool:
     return any(callback["name"] in names for callback in spec["callbacks"])
 
 
+def _options(spec: Spec, name: str) -> list[Spec]:
+    """Those of the callbacks of a name."""
+    return [callback["options"] for callback in spec["callbacks"] if callback["name"] == name]
+
+
 def _drop(spec: Spec, *names: str) -> None:
     spec["callbacks"] = [callback for callback in spec["callbacks"] if callback["name"] not in names]
 
@@ -61,7 +66,7 @@ def _lengths(spec: Spec) -> None:
 
 def _logging(spec: Spec) -> None:
     module = spec["module"]
-    calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
+    calls = [module["logs"], *(options["logs"] for options in _options(spec, "Logging"))]
     for logs in calls:
         if module["skips"] is not None:  # Lightning forgets what was logged in the batch that ends the epoch
             logs[:] = [call for call in logs if call["hook"] != "on_train_batch_start"]
@@ -111,7 +116,7 @@ def _saving(spec: Spec) -> None:
         _drop(spec, "GradientAccumulationScheduler")
     accumulates = module["accumulates"] or "accumulate_grad_batches" in options or module["manual"]
     accumulates = accumulates or _has(spec, "GradientAccumulationScheduler")
-    for saving in (one["options"] for one in spec["callbacks"] if one["name"] == "ModelCheckpoint"):
+    for saving in _options(spec, "ModelCheckpoint"):
         if accumulates and "monitor" in saving:
             saving.pop("every_n_train_steps", None)
         if "monitor" in saving or "fast_dev_run" in options:
@@ -136,7 +141,7 @@ def _afterwards(spec: Spec) -> None:
 def _saves_whole_epochs(spec: Spec) -> bool:
     """Whether checkpoints are of epochs' ends: from elsewhere Lightning goes on with other batches."""
     module, options = spec["module"], spec["trainer"]
-    saving = [callback["options"] for callback in spec["callbacks"] if callback["name"] == "ModelCheckpoint"]
+    saving = _options(spec, "ModelCheckpoint")
     if not saving or "max_steps" in options or module["stops"] is not None or module["skips"] is not None:
         return False
     by_default = not {"val_check_interval", "check_val_every_n_epoch"} & set(options)
@@ -171,7 +176,7 @@ def _reduce_metrics(spec: Spec) -> None:
     """Over ranks, as one has to ask Lightning for."""
     module = spec["module"]
     module["sync"] = {"sync_dist": True}
-    calls = [one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging"]
+    calls = [options["logs"] for options in _options(spec, "Logging")]
     for logs in (module["logs"], module["val_logs"], module["test_logs"], *calls):
         for call in logs:
             call["options"] |= module["sync"]
@@ -189,7 +194,7 @@ def resumable(spec: Spec) -> Spec:
         loader["own"] = "generator" if loader["own"] == "batches" and loader["count"] % 2 else loader["own"]
     for name in ("fast_dev_run", "csv"):  # the one saves nothing, the other's files are compared elsewhere
         options.pop(name, None)
-    calls = [module["logs"], *(one["options"]["logs"] for one in spec["callbacks"] if one["name"] == "Logging")]
+    calls = [module["logs"], *(options["logs"] for options in _options(spec, "Logging"))]
     for logs in calls:  # that hook runs once more, and what programs keep of the batch before is lost
         logs[:] = [call for call in logs if call["hook"] != "on_train_start" and not _of_the_batch_before(call)]
     for call in module["val_logs"]:
@@ -203,7 +208,7 @@ def resumable(spec: Spec) -> Spec:
 def goes_on_from_files(spec: Spec) -> bool:
     """Whether a run that is given a file of ModelCheckpoint ends as the run did that saved it."""
     module = spec["module"]
-    saving = [callback["options"] for callback in spec["callbacks"] if callback["name"] == "ModelCheckpoint"]
+    saving = _options(spec, "ModelCheckpoint")
     if not saving or saving[0].get("save_weights_only"):
         return False
     if "devices" in spec["trainer"]:  # each process has a folder of its own

@@ -71,6 +71,7 @@ def draw(number: int) -> Spec:
     callbacks = _callbacks(lots, module["manual"])
     then = [stage for stage in ("again", "validate", "test", "predict", "best", "resume") if lots.random() < 0.2]
     stop = lots.randint(1, 9)
+    # Behind all else, so that the programs stay what they were but for this.
     module["draws"] += lots.perhaps(0.06, ["on_save_checkpoint"], [])
     for callback in callbacks:
         if callback["name"] == "ModelCheckpoint":
